@@ -1,0 +1,188 @@
+"""Topic Names, Topic Filters, and which matches which (4.7, 4.8.2)."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+from trio_mqtt._errors import LocalProtocolError
+
+T = TypeVar("T")
+
+_MAXIMUM_BYTES = 65535
+SHARE_PREFIX = "$share/"
+
+
+def _why_not_a_string(text: str) -> tuple[str, str] | None:
+    """What makes `text` unfit for the wire, with the statement, or None."""
+    if "\0" in text:
+        return "contains U+0000", "MQTT-1.5.4-2"
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        return "contains a surrogate, which UTF-8 cannot carry", "MQTT-1.5.4-1"
+    if size > _MAXIMUM_BYTES:
+        return f"takes {size} bytes, more than {_MAXIMUM_BYTES}", "MQTT-4.7.3-3"
+    return None
+
+
+def why_not_a_topic_name(topic: str) -> tuple[str, str] | None:
+    """What makes `topic` no Topic Name, with the statement violated; None if it is one."""
+    if not topic:
+        return "is empty", "MQTT-4.7.3-1"
+    if "+" in topic or "#" in topic:
+        return "contains a wildcard character", "MQTT-3.3.2-2"
+    return _why_not_a_string(topic)
+
+
+def why_not_a_topic_filter(topic_filter: str) -> tuple[str, str] | None:
+    """What makes `topic_filter` no Topic Filter, with the statement; None if it is one."""
+    if not topic_filter:
+        return "is empty", "MQTT-4.7.3-1"
+    if topic_filter.startswith(SHARE_PREFIX) or topic_filter == "$share":
+        return _why_not_a_shared_filter(topic_filter)
+    return _why_not_a_plain_filter(topic_filter)
+
+
+def _why_not_a_plain_filter(topic_filter: str) -> tuple[str, str] | None:
+    levels = topic_filter.split("/")
+    for index, level in enumerate(levels):
+        if "#" in level and (level != "#" or index != len(levels) - 1):
+            return "has a '#' that is not the whole last level", "MQTT-4.7.1-1"
+        if "+" in level and level != "+":
+            return "has a '+' that does not fill its level", "MQTT-4.7.1-2"
+    return _why_not_a_string(topic_filter)
+
+
+def _why_not_a_shared_filter(topic_filter: str) -> tuple[str, str] | None:
+    share_name, slash, rest = topic_filter[len(SHARE_PREFIX) :].partition("/")
+    if not share_name or "+" in share_name or "#" in share_name:
+        return (
+            "needs a share name without '+' and '#', as in $share/NAME/FILTER",
+            "MQTT-4.8.2-1",
+        )
+    if not slash or not rest:
+        return "needs a Topic Filter after the share name, as in $share/NAME/FILTER", "MQTT-4.8.2-2"
+    return _why_not_a_plain_filter(rest) or _why_not_a_string(topic_filter)
+
+
+def check_topic_name(topic: str) -> None:
+    """Raise LocalProtocolError unless `topic` is a Topic Name that one can publish to."""
+    problem = why_not_a_topic_name(topic)
+    if problem is not None:
+        message = f"Topic Name {topic[:100]!r} {problem[0]}"
+        raise LocalProtocolError(message, statement=problem[1])
+
+
+def check_topic_filter(topic_filter: str) -> None:
+    """Raise LocalProtocolError unless `topic_filter` is a Topic Filter."""
+    problem = why_not_a_topic_filter(topic_filter)
+    if problem is not None:
+        message = f"Topic Filter {topic_filter[:100]!r} {problem[0]}"
+        raise LocalProtocolError(message, statement=problem[1])
+
+
+def split_share(topic_filter: str) -> tuple[str | None, str]:
+    """Take ``$share/NAME/FILTER`` apart: the share name, or None, and the filter to match."""
+    if not topic_filter.startswith(SHARE_PREFIX):
+        return None, topic_filter
+    share_name, _, rest = topic_filter[len(SHARE_PREFIX) :].partition("/")
+    return share_name, rest
+
+
+def topic_matches(topic_filter: str, topic: str) -> bool:
+    """Whether a Topic Filter matches a Topic Name (4.7).
+
+    A shared filter (``$share/NAME/FILTER``) matches as its FILTER does. A filter that starts with
+    a wildcard does not match a name that starts with ``$`` (MQTT-4.7.2-1).
+
+    Args:
+        topic_filter: a Topic Filter, with or without wildcards.
+        topic: a Topic Name.
+
+    Raises:
+        LocalProtocolError: one of them is not valid.
+    """
+    check_topic_filter(topic_filter)
+    check_topic_name(topic)
+    tree: TopicTree[bool] = TopicTree()
+    tree.set(split_share(topic_filter)[1], value=True)
+    return bool(tree.match(topic))
+
+
+class _Node(Generic[T]):
+    __slots__ = ("children", "values")
+
+    def __init__(self) -> None:
+        self.children: dict[str, _Node[T]] = {}
+        self.values: tuple[T, ...] = ()  # one, or none where only longer filters pass through
+
+
+class TopicTree(Generic[T]):
+    """Values by Topic Filter; finding those that match a Topic Name visits only matching branches.
+
+    The filters are plain: a caller with shared ones splits the share name off first.
+    """
+
+    def __init__(self) -> None:
+        self._root: _Node[T] = _Node()
+        self._size = 0
+
+    def __len__(self) -> int:
+        """How many filters have a value."""
+        return self._size
+
+    def get(self, topic_filter: str) -> T | None:
+        """The value of exactly this filter, or None."""
+        node = self._root
+        for level in topic_filter.split("/"):
+            child = node.children.get(level)
+            if child is None:
+                return None
+            node = child
+        return node.values[0] if node.values else None
+
+    def set(self, topic_filter: str, value: T) -> None:
+        """Give this filter a value, in place of the one it may have had."""
+        node = self._root
+        for level in topic_filter.split("/"):
+            node = node.children.setdefault(level, _Node())
+        self._size += not node.values
+        node.values = (value,)
+
+    def remove(self, topic_filter: str) -> None:
+        """Forget this filter, and every branch that only it needed; KeyError if it is not here."""
+        path = [self._root]
+        levels = topic_filter.split("/")
+        for level in levels:
+            path.append(path[-1].children[level])
+        if not path[-1].values:
+            raise KeyError(topic_filter)
+        path[-1].values = ()
+        self._size -= 1
+        for parent, level in zip(reversed(path[:-1]), reversed(levels), strict=True):
+            child = parent.children[level]
+            if child.values or child.children:
+                break
+            del parent.children[level]
+
+    def match(self, topic: str) -> list[T]:
+        """The values of all filters that match this Topic Name."""
+        nodes = [self._root]
+        found: list[T] = []
+        for index, level in enumerate(topic.split("/")):
+            wildcards = index > 0 or not topic.startswith("$")  # MQTT-4.7.2-1
+            following: list[_Node[T]] = []
+            for node in nodes:
+                children = node.children
+                if level in children:
+                    following.append(children[level])
+                if wildcards and "+" in children:
+                    following.append(children["+"])
+                if wildcards and "#" in children:
+                    found += children["#"].values
+            nodes = following
+        for node in nodes:
+            found += node.values
+            if "#" in node.children:  # '#' matches its parent level, too (4.7.1.2)
+                found += node.children["#"].values
+        return found

@@ -1,0 +1,393 @@
+"""The 27 properties of MQTT 5.0 as one table, and the class that holds them (2.2.2).
+
+The table is after OASIS "MQTT Version 5.0", Table 2-4; see NOTICE-OASIS.md.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from trio_mqtt._enums import PacketType, ReasonCode
+from trio_mqtt._errors import LocalProtocolError, MalformedPacket, RemoteProtocolError
+from trio_mqtt._topics import why_not_a_topic_name
+from trio_mqtt.packets import _wire
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    PropertyValue = int | str | bytes | tuple[str, str]
+    PropertyFields = dict[str, PropertyValue | tuple[int, ...] | tuple[tuple[str, str], ...]]
+
+
+class Kind(enum.Enum):
+    """The data type of a property's value."""
+
+    BYTE = "Byte"
+    TWO_BYTE = "Two Byte Integer"
+    FOUR_BYTE = "Four Byte Integer"
+    VARINT = "Variable Byte Integer"
+    STRING = "UTF-8 Encoded String"
+    BINARY = "Binary Data"
+    STRING_PAIR = "UTF-8 String Pair"
+
+
+_P = PacketType
+WILL: Final = 0
+"""Stands beside the packet types for the Will Properties of CONNECT (3.1.3.2)."""
+_ACKNOWLEDGEMENTS = (_P.PUBACK, _P.PUBREC, _P.PUBREL, _P.PUBCOMP, _P.SUBACK, _P.UNSUBACK)
+_EVERYWHERE = (
+    WILL,
+    _P.CONNECT,
+    _P.CONNACK,
+    _P.PUBLISH,
+    *_ACKNOWLEDGEMENTS,
+    _P.SUBSCRIBE,
+    _P.UNSUBSCRIBE,
+    _P.DISCONNECT,
+    _P.AUTH,
+)
+
+
+@attrs.frozen
+class PropertyRow:
+    """One row of the table.
+
+    Attributes:
+        identifier: the number that stands before the value.
+        name: the attribute of `Properties` that holds it.
+        title: the standard's name.
+        kind: the data type.
+        packets: where it may stand: packet types, or WILL.
+        least: the smallest number allowed.
+        most: the largest number allowed, or None for all that the type holds.
+        repeated_in: the packets in which it may stand more than once.
+        section: where the standard explains the values.
+        refusal: the Reason Code for a forbidden value.
+    """
+
+    identifier: int
+    name: str
+    title: str
+    kind: Kind
+    packets: tuple[int, ...]
+    least: int = 0
+    most: int | None = None
+    repeated_in: tuple[int, ...] = ()
+    section: str = "2.2.2.2"
+    refusal: ReasonCode = ReasonCode.PROTOCOL_ERROR
+
+
+_R = PropertyRow
+_K = Kind
+_MESSAGE = (_P.PUBLISH, WILL)
+
+PROPERTY_TABLE: tuple[PropertyRow, ...] = (
+    _R(1, "payload_format_indicator", "Payload Format Indicator", _K.BYTE, _MESSAGE, 0, 1),
+    _R(2, "message_expiry_interval", "Message Expiry Interval", _K.FOUR_BYTE, _MESSAGE),
+    _R(3, "content_type", "Content Type", _K.STRING, _MESSAGE),
+    _R(8, "response_topic", "Response Topic", _K.STRING, _MESSAGE, section="MQTT-3.3.2-14"),
+    _R(9, "correlation_data", "Correlation Data", _K.BINARY, _MESSAGE),
+    _R(
+        11,
+        "subscription_identifiers",
+        "Subscription Identifier",
+        _K.VARINT,
+        (_P.PUBLISH, _P.SUBSCRIBE),
+        1,
+        repeated_in=(_P.PUBLISH,),
+        section="3.8.2.1.2",
+    ),
+    _R(
+        17,
+        "session_expiry_interval",
+        "Session Expiry Interval",
+        _K.FOUR_BYTE,
+        (_P.CONNECT, _P.CONNACK, _P.DISCONNECT),
+    ),
+    _R(18, "assigned_client_identifier", "Assigned Client Identifier", _K.STRING, (_P.CONNACK,)),
+    _R(19, "server_keep_alive", "Server Keep Alive", _K.TWO_BYTE, (_P.CONNACK,)),
+    _R(
+        21,
+        "authentication_method",
+        "Authentication Method",
+        _K.STRING,
+        (_P.CONNECT, _P.CONNACK, _P.AUTH),
+    ),
+    _R(
+        22,
+        "authentication_data",
+        "Authentication Data",
+        _K.BINARY,
+        (_P.CONNECT, _P.CONNACK, _P.AUTH),
+    ),
+    _R(
+        23,
+        "request_problem_information",
+        "Request Problem Information",
+        _K.BYTE,
+        (_P.CONNECT,),
+        0,
+        1,
+        section="3.1.2.11.7",
+    ),
+    _R(24, "will_delay_interval", "Will Delay Interval", _K.FOUR_BYTE, (WILL,)),
+    _R(
+        25,
+        "request_response_information",
+        "Request Response Information",
+        _K.BYTE,
+        (_P.CONNECT,),
+        0,
+        1,
+        section="3.1.2.11.6",
+    ),
+    _R(26, "response_information", "Response Information", _K.STRING, (_P.CONNACK,)),
+    _R(28, "server_reference", "Server Reference", _K.STRING, (_P.CONNACK, _P.DISCONNECT)),
+    _R(
+        31,
+        "reason_string",
+        "Reason String",
+        _K.STRING,
+        (_P.CONNACK, *_ACKNOWLEDGEMENTS, _P.DISCONNECT, _P.AUTH),
+    ),
+    _R(
+        33,
+        "receive_maximum",
+        "Receive Maximum",
+        _K.TWO_BYTE,
+        (_P.CONNECT, _P.CONNACK),
+        1,
+        section="3.1.2.11.3",
+    ),
+    _R(34, "topic_alias_maximum", "Topic Alias Maximum", _K.TWO_BYTE, (_P.CONNECT, _P.CONNACK)),
+    _R(
+        35,
+        "topic_alias",
+        "Topic Alias",
+        _K.TWO_BYTE,
+        (_P.PUBLISH,),
+        1,
+        section="MQTT-3.3.2-8",
+        refusal=ReasonCode.TOPIC_ALIAS_INVALID,
+    ),
+    _R(36, "maximum_qos", "Maximum QoS", _K.BYTE, (_P.CONNACK,), 0, 1, section="3.2.2.3.4"),
+    _R(
+        37, "retain_available", "Retain Available", _K.BYTE, (_P.CONNACK,), 0, 1, section="3.2.2.3.5"
+    ),
+    _R(38, "user_properties", "User Property", _K.STRING_PAIR, _EVERYWHERE, repeated_in=_EVERYWHERE),
+    _R(
+        39,
+        "maximum_packet_size",
+        "Maximum Packet Size",
+        _K.FOUR_BYTE,
+        (_P.CONNECT, _P.CONNACK),
+        1,
+        section="3.1.2.11.4",
+    ),
+    _R(
+        40,
+        "wildcard_subscription_available",
+        "Wildcard Subscription Available",
+        _K.BYTE,
+        (_P.CONNACK,),
+        0,
+        1,
+        section="3.2.2.3.11",
+    ),
+    _R(
+        41,
+        "subscription_identifier_available",
+        "Subscription Identifier Available",
+        _K.BYTE,
+        (_P.CONNACK,),
+        0,
+        1,
+        section="3.2.2.3.12",
+    ),
+    _R(
+        42,
+        "shared_subscription_available",
+        "Shared Subscription Available",
+        _K.BYTE,
+        (_P.CONNACK,),
+        0,
+        1,
+        section="3.2.2.3.13",
+    ),
+)
+_BY_IDENTIFIER = {row.identifier: row for row in PROPERTY_TABLE}
+_LISTS = ("subscription_identifiers", "user_properties")
+
+
+@attrs.frozen(kw_only=True)
+class Properties:
+    """The properties of one packet; what is None (or empty, for the two lists) is absent.
+
+    Which property may stand in which packet is checked when the packet is encoded. Intervals are
+    in seconds, sizes in bytes.
+    """
+
+    payload_format_indicator: int | None = None
+    message_expiry_interval: int | None = None
+    content_type: str | None = None
+    response_topic: str | None = None
+    correlation_data: bytes | None = None
+    subscription_identifiers: tuple[int, ...] = ()
+    session_expiry_interval: int | None = None
+    assigned_client_identifier: str | None = None
+    server_keep_alive: int | None = None
+    authentication_method: str | None = None
+    authentication_data: bytes | None = attrs.field(default=None, repr=False)
+    request_problem_information: int | None = None
+    will_delay_interval: int | None = None
+    request_response_information: int | None = None
+    response_information: str | None = None
+    server_reference: str | None = None
+    reason_string: str | None = None
+    receive_maximum: int | None = None
+    topic_alias_maximum: int | None = None
+    topic_alias: int | None = None
+    maximum_qos: int | None = None
+    retain_available: int | None = None
+    user_properties: tuple[tuple[str, str], ...] = ()
+    maximum_packet_size: int | None = None
+    wildcard_subscription_available: int | None = None
+    subscription_identifier_available: int | None = None
+    shared_subscription_available: int | None = None
+
+    def __repr__(self) -> str:
+        """Only what is present."""
+        present = (
+            f"{field.name}={getattr(self, field.name)!r}"
+            for field in attrs.fields(type(self))
+            if field.repr and getattr(self, field.name) not in (None, ())
+        )
+        return f"Properties({', '.join(present)})"
+
+
+NO_PROPERTIES: Final = Properties()
+
+
+def _read_value(row: PropertyRow, data: bytes, position: int, end: int) -> tuple[PropertyValue, int]:
+    if row.kind is Kind.STRING_PAIR:
+        name, position = _wire.read_string(data, position, end, f"the name of a {row.title}")
+        value, position = _wire.read_string(data, position, end, f"the value of a {row.title}")
+        return (name, value), position
+    return _READERS[row.kind](data, position, end, row.title)
+
+
+_READERS = {
+    Kind.BYTE: _wire.read_byte,
+    Kind.TWO_BYTE: _wire.read_two_byte,
+    Kind.FOUR_BYTE: _wire.read_four_byte,
+    Kind.VARINT: _wire.read_varint,
+    Kind.STRING: _wire.read_string,
+    Kind.BINARY: _wire.read_binary,
+}
+
+
+def _why_not(row: PropertyRow, value: PropertyValue) -> str | None:
+    """What the standard has against this value of the property, beyond its type."""
+    if isinstance(value, int) and (value < row.least or (row.most is not None and value > row.most)):
+        return f"is {value}; it must be at least {row.least}" + (
+            f" and at most {row.most}" if row.most is not None else ""
+        )
+    if row.name == "response_topic" and isinstance(value, str):
+        problem = why_not_a_topic_name(value)
+        return problem and problem[0]
+    return None
+
+
+def read_properties(data: bytes, position: int, end: int, where: int) -> tuple[Properties, int]:
+    """Read a property length and the properties behind it, as they may stand in `where`."""
+    length, position = _wire.read_varint(data, position, end, "the property length")
+    if length == 0:
+        return NO_PROPERTIES, position
+    if position + length > end:
+        message = f"the properties take {length} bytes, and {end - position} are left in the packet"
+        raise MalformedPacket(message)
+    return read_property_block(data, position, position + length, where), position + length
+
+
+def read_property_block(data: bytes, position: int, end: int, where: int) -> Properties:
+    """Read properties from `position` to `end`."""
+    fields: PropertyFields = {}
+    lists: dict[str, list[PropertyValue]] = {}
+    while position < end:
+        identifier, position = _wire.read_varint(data, position, end, "a property identifier")
+        row = _BY_IDENTIFIER.get(identifier)
+        if row is None or where not in row.packets:
+            title = f"property {identifier}" if row is None else row.title
+            message = f"{title} cannot stand in {where_name(where)}"
+            raise MalformedPacket(message, statement="2.2.2.2")
+        value, position = _read_value(row, data, position, end)
+        problem = _why_not(row, value)
+        if problem is not None:
+            message = f"{row.title} {problem}"
+            raise RemoteProtocolError(message, reason_code=row.refusal, statement=row.section)
+        if where in row.repeated_in:
+            lists.setdefault(row.name, []).append(value)
+        elif row.name in fields:
+            message = f"{row.title} stands twice in {where_name(where)}"
+            raise RemoteProtocolError(message, statement=row.section)
+        elif row.name in _LISTS:
+            fields[row.name] = (value,)  # type: ignore[assignment] # a Subscription Identifier
+        else:
+            fields[row.name] = value
+    for name, values in lists.items():
+        fields[name] = tuple(values)  # type: ignore[arg-type] # all of one kind, by the table
+    return Properties(**fields)  # type: ignore[arg-type] # the table gives each its type
+
+
+def write_properties(properties: Properties, where: int) -> bytes:
+    """The property length and the properties, refusing what cannot stand in `where`."""
+    if properties is NO_PROPERTIES:
+        return b"\0"  # MQTT-2.2.2-1
+    block = b"".join(_write_one(row, properties, where) for row in PROPERTY_TABLE)
+    return _wire.write_varint(len(block)) + block
+
+
+def _write_one(row: PropertyRow, properties: Properties, where: int) -> bytes:
+    value = getattr(properties, row.name)
+    if value is None or value == ():
+        return b""
+    if where not in row.packets:
+        message = f"{row.title} cannot stand in {where_name(where)}"
+        raise LocalProtocolError(message, statement="2.2.2.2")
+    if row.name not in _LISTS:
+        return _write_value(row, value)
+    if len(value) > 1 and where not in row.repeated_in:
+        message = f"{row.title} can stand only once in {where_name(where)}"
+        raise LocalProtocolError(message, statement=row.section)
+    return b"".join(_write_value(row, item) for item in value)
+
+
+def _write_value(row: PropertyRow, value: PropertyValue) -> bytes:
+    problem = _why_not(row, value)
+    if problem is not None:
+        raise LocalProtocolError(f"{row.title} {problem}", statement=row.section)
+    return bytes((row.identifier,)) + _encode_value(row, value)
+
+
+def _encode_value(row: PropertyRow, value: PropertyValue) -> bytes:
+    kind = row.kind
+    if isinstance(value, tuple):
+        return _wire.write_string(value[0], row.title) + _wire.write_string(value[1], row.title)
+    if isinstance(value, str):
+        return _wire.write_string(value, row.title)
+    if isinstance(value, bytes):
+        return _wire.write_binary(value, row.title)
+    if kind is Kind.VARINT:
+        return _wire.write_varint(value)
+    return _wire.write_integer(value, _SIZES[kind], row.title)
+
+
+_SIZES: Mapping[Kind, int] = {Kind.BYTE: 1, Kind.TWO_BYTE: 2, Kind.FOUR_BYTE: 4}
+
+
+def where_name(where: int) -> str:
+    """The standard's name for a place where properties stand."""
+    return "the Will Properties" if where == WILL else PacketType(where).name

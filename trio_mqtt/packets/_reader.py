@@ -1,0 +1,271 @@
+"""The incremental parser: arbitrary chunks of bytes in, Control Packets out.
+
+What has arrived lies in one `bytes` object with a position in it, and what arrives while a packet
+is incomplete is kept in a list of chunks that is joined once the packet is whole. So nothing is
+reserved because a length field says so, and a large payload is copied twice, not once a chunk.
+
+PUBLISH has its own path. Topic Names and short property blocks repeat, so what their bytes mean
+is remembered, up to a bound; validation is paid for when they are first seen.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from trio_mqtt._enums import MQTT_5, PacketType, Protocol, QoS, ReasonCode
+from trio_mqtt._errors import MalformedPacket, RemoteProtocolError
+from trio_mqtt.packets import _tables, _wire
+from trio_mqtt.packets._classes import Packet, Publish
+from trio_mqtt.packets._decoder import DECODERS, check_topic_name, read_packet_id, read_protocol
+from trio_mqtt.packets._properties import NO_PROPERTIES, Properties, read_property_block
+
+_PUBLISH: Final = PacketType.PUBLISH
+_MOST_LENGTH_BYTES = 4
+_REMEMBERED = 1024
+_LONGEST_REMEMBERED = 256
+_SMALL_CHUNK = 4096
+_LEVELS = (QoS.AT_MOST_ONCE, QoS.AT_LEAST_ONCE, QoS.EXACTLY_ONCE)
+
+
+class PacketReader:
+    """Turns a stream of bytes into Control Packets.
+
+    Feed it with what arrives, in whatever chunks, then take the packets::
+
+        reader.feed(data)
+        while packets := reader.read_packets():
+            ...
+
+    Args:
+        protocol: the version of MQTT spoken; None takes it from the CONNECT that must come first.
+        maximum_packet_size: refuse packets of more bytes than this, as soon as their fixed header
+            is known; None for no limit but that of the format.
+        publish_type: the class made for each PUBLISH, a subclass of `Publish` that can be
+            constructed with the same positional arguments.
+
+    Attributes:
+        protocol: the version of MQTT spoken, or None if no CONNECT has come yet.
+        maximum_packet_size: as given; may be set at any time.
+    """
+
+    def __init__(
+        self,
+        protocol: Protocol | None = MQTT_5,
+        *,
+        maximum_packet_size: int | None = None,
+        publish_type: type[Publish] = Publish,
+    ) -> None:
+        self.protocol = protocol
+        self.maximum_packet_size = maximum_packet_size
+        self._publish_type = publish_type
+        self._data = b""
+        self._position = 0
+        self._chunks: list[bytes | bytearray] = []
+        self._waiting = 0  # bytes in the chunks
+        self._needed = 2  # bytes from the position on without which there is no use in looking
+        self._topics: dict[bytes, str] = {}
+        self._property_blocks: dict[bytes, Properties] = {}
+        self._failure: RemoteProtocolError | None = None
+
+    @property
+    def buffered(self) -> int:
+        """How many bytes were fed and are not yet part of a packet that was read."""
+        return len(self._data) - self._position + self._waiting
+
+    def feed(self, data: bytes | bytearray | memoryview) -> None:
+        """Take bytes as they arrived; parsing them is left to `read_packets`."""
+        if self._failure is not None:
+            return
+        if not self._chunks and self._position >= len(self._data):
+            self._data = bytes(data)
+            self._position = 0
+            return
+        self._waiting += len(data)
+        if len(data) >= _SMALL_CHUNK:
+            self._chunks.append(bytes(data))
+            return
+        last = self._chunks[-1] if self._chunks else b""
+        if isinstance(last, bytearray):
+            last += data
+        else:
+            self._chunks.append(bytearray(data))
+
+    def read_packets(self, limit: int = 256) -> list[Packet]:
+        """Parse up to `limit` packets; an empty list means that more bytes are needed.
+
+        Packets in front of a malformed one are returned first; the error comes with the next call,
+        and with every call after that, since nothing behind it can be trusted.
+
+        Raises:
+            MalformedPacket: the bytes are no Control Packet.
+            RemoteProtocolError: they are one that the standard forbids.
+        """
+        if self._failure is not None:
+            raise self._failure
+        if self.buffered < self._needed:
+            return []
+        if self._chunks:
+            self._data = b"".join((self._data[self._position :], *self._chunks))
+            self._position = 0
+            self._chunks.clear()
+            self._waiting = 0
+        packets: list[Packet] = []
+        try:
+            self._parse(packets, limit)
+        except RemoteProtocolError as error:
+            self._fail(error)
+            if not packets:
+                raise
+        return packets
+
+    def _fail(self, error: RemoteProtocolError) -> None:
+        self._failure = error
+        self._data = b""
+        self._position = 0
+        self._property_blocks.clear()
+        self._topics.clear()
+
+    def _parse(self, packets: list[Packet], limit: int) -> None:
+        data = self._data
+        size = len(data)
+        position = self._position
+        while len(packets) < limit:
+            if size - position < 2:  # noqa: PLR2004 - the shortest packet
+                self._needed = 2
+                break
+            length = data[position + 1]
+            body = position + 2
+            if length > 127:  # noqa: PLR2004 - more length bytes follow
+                length, body = self._long_length(data, position)
+                if not body:
+                    break
+            end = body + length
+            maximum = self.maximum_packet_size
+            if maximum is not None and end - position > maximum:
+                raise RemoteProtocolError(
+                    f"a packet of {end - position} bytes; the Maximum Packet Size is {maximum}",
+                    reason_code=ReasonCode.PACKET_TOO_LARGE,
+                    statement="MQTT-3.1.2-24",
+                )
+            first = data[position]
+            if end > size:
+                self._check_first_byte(first)
+                self._needed = end - position
+                break
+            if first >> 4 == _PUBLISH:
+                packets.append(self._publish(first, data, body, end))
+            else:
+                packets.append(self._other(first, data, body, end))
+            self._position = position = end
+        else:
+            self._needed = 2
+        if position == size:
+            self._data = b""
+            self._position = 0
+
+    def _long_length(self, data: bytes, position: int) -> tuple[int, int]:
+        """Read a Remaining Length of several bytes; the second value is 0 if it is incomplete."""
+        end = min(len(data), position + 1 + _MOST_LENGTH_BYTES)
+        if data[end - 1] > 127 and end - position - 1 < _MOST_LENGTH_BYTES:  # noqa: PLR2004
+            self._needed = end - position + 1
+            return 0, 0
+        shortest = self.protocol is MQTT_5
+        return _wire.read_varint(data, position + 1, end, "the Remaining Length", shortest=shortest)
+
+    def _check_first_byte(self, first: int) -> PacketType:
+        """The packet type of a fixed header, refusing a wrong one before the body has come."""
+        if first < 1 << 4:
+            raise MalformedPacket("the packet type is 0, which is reserved", statement="2.1.2")
+        packet_type = PacketType(first >> 4)
+        if self.protocol is None and packet_type is not PacketType.CONNECT:
+            message = f"the first packet is {packet_type.name}, not CONNECT"
+            raise RemoteProtocolError(message, statement="MQTT-3.1.0-1")
+        flags = first & 0x0F
+        if packet_type is _PUBLISH:
+            if flags & 0b0110 == 0b0110:  # noqa: PLR2004 - both QoS bits
+                raise MalformedPacket("PUBLISH has both QoS bits set", statement="MQTT-3.3.1-4")
+            if flags & 0b1110 == 0b1000:  # noqa: PLR2004 - DUP without QoS
+                raise MalformedPacket("PUBLISH has DUP 1 at QoS 0", statement="MQTT-3.3.1-2")
+        elif not _tables.flags_are_right(packet_type, flags, self.protocol or MQTT_5):
+            message = f"{packet_type.name} has the fixed-header flags {flags:04b}"
+            raise MalformedPacket(message, statement="MQTT-2.1.3-1")
+        return packet_type
+
+    def _other(self, first: int, data: bytes, body: int, end: int) -> Packet:
+        packet_type = self._check_first_byte(first)
+        if packet_type is PacketType.CONNECT:
+            protocol, _ = read_protocol(data, body, end)
+            packet = DECODERS[packet_type](data, body, end, protocol)
+            self.protocol = protocol
+            return packet
+        return DECODERS[packet_type](data, body, end, self.protocol or MQTT_5)
+
+    def _publish(self, first: int, data: bytes, position: int, end: int) -> Publish:
+        qos = first >> 1 & 3
+        if first & 0b1110 not in _PUBLISH_FLAGS or self.protocol is None:
+            self._check_first_byte(first)
+        start = position + 2
+        position = start + (data[position] << 8 | data[position + 1]) if start <= end else end + 1
+        if position > end:
+            raise MalformedPacket("the packet ends inside the Topic Name")
+        raw = data[start:position]
+        topic = self._topics.get(raw)
+        if topic is None:
+            topic = self._new_topic(raw)
+        packet_id = 0
+        if qos:
+            packet_id, position = read_packet_id(data, position, end)
+        properties = NO_PROPERTIES
+        if self.protocol is MQTT_5:
+            if position < end and data[position] == 0:
+                position += 1
+            else:
+                if position < end and data[position] < 128:  # noqa: PLR2004 - in one byte
+                    block_start = position + 1
+                    block_end = block_start + data[position]
+                else:
+                    length, block_start = _wire.read_varint(
+                        data, position, end, "the property length"
+                    )
+                    block_end = block_start + length
+                position = block_end
+                block = data[block_start:block_end]
+                found = self._property_blocks.get(block) if position <= end else None
+                properties = found or self._new_properties(data, block_start, position, end)
+            if not topic and properties.topic_alias is None:
+                message = "PUBLISH has neither a Topic Name nor a Topic Alias"
+                raise RemoteProtocolError(message, statement="3.3.2.1")
+        return self._publish_type(
+            topic,
+            data[position:end],
+            _LEVELS[qos],
+            first & 1 == 1,
+            first & 8 == 8,  # noqa: PLR2004 - the DUP flag
+            packet_id,
+            properties,
+        )
+
+    def _new_topic(self, raw: bytes) -> str:
+        topic = _wire.decode_string(raw, "the Topic Name")
+        if topic or self.protocol is not MQTT_5:
+            check_topic_name(topic)
+        if len(raw) <= _LONGEST_REMEMBERED:
+            if len(self._topics) >= _REMEMBERED:
+                self._topics.clear()
+            self._topics[raw] = topic
+        return topic
+
+    def _new_properties(self, data: bytes, start: int, stop: int, end: int) -> Properties:
+        if stop > end:
+            message = f"the properties take {stop - start} bytes, {end - start} are left"
+            raise MalformedPacket(message)
+        properties = read_property_block(data, start, stop, _PUBLISH)
+        if stop - start <= _LONGEST_REMEMBERED:
+            if len(self._property_blocks) >= _REMEMBERED:
+                self._property_blocks.clear()
+            self._property_blocks[data[start:stop]] = properties
+        return properties
+
+
+_PUBLISH_FLAGS = frozenset((0b0000, 0b0010, 0b0100, 0b1010, 0b1100))
+"""DUP and QoS as they may stand together in the fixed header of PUBLISH."""
