@@ -73,8 +73,8 @@ class ReasonCode(enum.IntEnum):
     """
 
     SUCCESS = 0x00
-    NORMAL_DISCONNECTION = 0x00  # noqa: PIE796 - the standard's second name for 0x00
-    GRANTED_QOS_0 = 0x00  # noqa: PIE796 - and its third
+    NORMAL_DISCONNECTION = 0x00  # the standard's second name for 0x00
+    GRANTED_QOS_0 = 0x00  # and its third
     GRANTED_QOS_1 = 0x01
     GRANTED_QOS_2 = 0x02
     DISCONNECT_WITH_WILL_MESSAGE = 0x04

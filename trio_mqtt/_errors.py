@@ -115,13 +115,7 @@ class PublishRejected(MQTTError):
 
 
 class _FiltersRejected(MQTTError):
-    """What a refused SUBSCRIBE and a refused UNSUBSCRIBE have in common.
-
-    Attributes:
-        reasons: each refused Topic Filter and its Reason Code.
-        reason_string: the Server's own words, or None.
-        user_properties: those of the acknowledgement.
-    """
+    """What a refused SUBSCRIBE and a refused UNSUBSCRIBE have in common."""
 
     def __init__(
         self,
@@ -138,15 +132,23 @@ class _FiltersRejected(MQTTError):
 
 
 class SubscribeRejected(_FiltersRejected):
-    """The Server refused one or more Topic Filters of a SUBSCRIBE (3.9.3)."""
+    """The Server refused one or more Topic Filters of a SUBSCRIBE (3.9.3).
 
-    __doc__ += (_FiltersRejected.__doc__ or "").partition("\n")[2]
+    Attributes:
+        reasons: each refused Topic Filter and its Reason Code.
+        reason_string: the Server's own words, or None.
+        user_properties: those of the acknowledgement.
+    """
 
 
 class UnsubscribeRejected(_FiltersRejected):
-    """The Server refused one or more Topic Filters of an UNSUBSCRIBE (3.11.3)."""
+    """The Server refused one or more Topic Filters of an UNSUBSCRIBE (3.11.3).
 
-    __doc__ += (_FiltersRejected.__doc__ or "").partition("\n")[2]
+    Attributes:
+        reasons: each refused Topic Filter and its Reason Code.
+        reason_string: the Server's own words, or None.
+        user_properties: those of the acknowledgement.
+    """
 
 
 class SessionLost(MQTTError):

@@ -56,8 +56,13 @@ __all__ = [
     "encode",
 ]
 
-for _name in __all__:
-    _value = globals()[_name]
-    if isinstance(_value, type) or callable(_value):
-        _value.__module__ = __name__
-del _name, _value
+
+def _claim_names() -> None:
+    """Let classes and functions report the module that users import them from."""
+    for name in __all__:
+        value = globals()[name]
+        if callable(value):
+            value.__module__ = __name__
+
+
+_claim_names()

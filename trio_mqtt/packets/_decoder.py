@@ -5,7 +5,7 @@ Each decoder gets the bytes, where the variable header begins and where the pack
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from trio_mqtt._enums import (
     MQTT_3_1,
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     Decoder = Callable[[bytes, int, int, Protocol], classes.Packet]
 
+_A = TypeVar("_A", bound=classes.Acknowledgement)
 _P = PacketType
 _VERSIONS = {
     (b"MQIsdp", 3): MQTT_3_1,
@@ -152,9 +153,9 @@ def _connack(data: bytes, position: int, end: int, protocol: Protocol) -> classe
 
 
 def _acknowledgement(
-    packet_type: PacketType, packet_class: type[classes.Acknowledgement]
-) -> Callable[[bytes, int, int, Protocol], classes.Acknowledgement]:
-    def decode(data: bytes, position: int, end: int, protocol: Protocol) -> classes.Acknowledgement:
+    packet_type: PacketType, packet_class: type[_A]
+) -> Callable[[bytes, int, int, Protocol], _A]:
+    def decode(data: bytes, position: int, end: int, protocol: Protocol) -> _A:
         packet_id, position = read_packet_id(data, position, end)
         if position == end:
             return packet_class(packet_id)
@@ -174,7 +175,7 @@ def _acknowledgement(
 def _subscribe(data: bytes, position: int, end: int, protocol: Protocol) -> classes.Subscribe:
     packet_id, position = read_packet_id(data, position, end)
     properties, position = _properties(data, position, end, _P.SUBSCRIBE, protocol)
-    requests = []
+    requests: list[classes.SubscriptionRequest] = []
     while position < end:
         topic_filter, position = _topic_filter(data, position, end)
         options, position = _wire.read_byte(data, position, end, "the Subscription Options")
@@ -229,7 +230,7 @@ def _suback(data: bytes, position: int, end: int, protocol: Protocol) -> classes
 def _unsubscribe(data: bytes, position: int, end: int, protocol: Protocol) -> classes.Unsubscribe:
     packet_id, position = read_packet_id(data, position, end)
     properties, position = _properties(data, position, end, _P.UNSUBSCRIBE, protocol)
-    topic_filters = []
+    topic_filters: list[str] = []
     while position < end:
         topic_filter, position = _topic_filter(data, position, end)
         topic_filters.append(topic_filter)
@@ -294,10 +295,10 @@ def _auth(data: bytes, position: int, end: int, protocol: Protocol) -> classes.A
 DECODERS: dict[PacketType, Decoder] = {
     _P.CONNECT: _connect,
     _P.CONNACK: _connack,
-    _P.PUBACK: _acknowledgement(_P.PUBACK, classes.PubAck),  # type: ignore[dict-item]
-    _P.PUBREC: _acknowledgement(_P.PUBREC, classes.PubRec),  # type: ignore[dict-item]
-    _P.PUBREL: _acknowledgement(_P.PUBREL, classes.PubRel),  # type: ignore[dict-item]
-    _P.PUBCOMP: _acknowledgement(_P.PUBCOMP, classes.PubComp),  # type: ignore[dict-item]
+    _P.PUBACK: _acknowledgement(_P.PUBACK, classes.PubAck),
+    _P.PUBREC: _acknowledgement(_P.PUBREC, classes.PubRec),
+    _P.PUBREL: _acknowledgement(_P.PUBREL, classes.PubRel),
+    _P.PUBCOMP: _acknowledgement(_P.PUBCOMP, classes.PubComp),
     _P.SUBSCRIBE: _subscribe,
     _P.SUBACK: _suback,
     _P.UNSUBSCRIBE: _unsubscribe,

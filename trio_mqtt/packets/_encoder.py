@@ -134,7 +134,7 @@ def _connack(packet: classes.ConnAck, protocol: Protocol) -> bytes:
     return _finish(_P.CONNACK, body + _properties(packet.properties, _P.CONNACK, protocol))
 
 
-def publish_header(  # noqa: PLR0913 - the parts of a PUBLISH, one by one, on the hot path
+def publish_header(  # noqa: PLR0913, PLR0917 - the parts of a PUBLISH, one by one, on the hot path
     flags: int, topic: bytes, qos: int, packet_id: int, properties: bytes, payload_size: int
 ) -> bytes:
     """Everything of a PUBLISH before its payload, from parts that were checked before.
@@ -188,7 +188,9 @@ def _publish(packet: classes.Publish, protocol: Protocol) -> bytes:
     return header + packet.payload
 
 
-def _acknowledgement(packet_type: PacketType) -> Callable[[classes.Acknowledgement, Protocol], bytes]:
+def _acknowledgement(
+    packet_type: PacketType,
+) -> Callable[[classes.Acknowledgement, Protocol], bytes]:
     def encode_one(packet: classes.Acknowledgement, protocol: Protocol) -> bytes:
         body = _packet_id(packet.packet_id)
         if protocol is MQTT_5:

@@ -6,7 +6,7 @@ The table is after OASIS "MQTT Version 5.0", Table 2-4; see NOTICE-OASIS.md.
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
@@ -16,10 +16,9 @@ from trio_mqtt._topics import why_not_a_topic_name
 from trio_mqtt.packets import _wire
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     PropertyValue = int | str | bytes | tuple[str, str]
-    PropertyFields = dict[str, PropertyValue | tuple[int, ...] | tuple[tuple[str, str], ...]]
 
 
 class Kind(enum.Enum):
@@ -175,9 +174,18 @@ PROPERTY_TABLE: tuple[PropertyRow, ...] = (
     ),
     _R(36, "maximum_qos", "Maximum QoS", _K.BYTE, (_P.CONNACK,), 0, 1, section="3.2.2.3.4"),
     _R(
-        37, "retain_available", "Retain Available", _K.BYTE, (_P.CONNACK,), 0, 1, section="3.2.2.3.5"
+        37,
+        "retain_available",
+        "Retain Available",
+        _K.BYTE,
+        (_P.CONNACK,),
+        0,
+        1,
+        section="3.2.2.3.5",
     ),
-    _R(38, "user_properties", "User Property", _K.STRING_PAIR, _EVERYWHERE, repeated_in=_EVERYWHERE),
+    _R(
+        38, "user_properties", "User Property", _K.STRING_PAIR, _EVERYWHERE, repeated_in=_EVERYWHERE
+    ),
     _R(
         39,
         "maximum_packet_size",
@@ -271,7 +279,9 @@ class Properties:
 NO_PROPERTIES: Final = Properties()
 
 
-def _read_value(row: PropertyRow, data: bytes, position: int, end: int) -> tuple[PropertyValue, int]:
+def _read_value(
+    row: PropertyRow, data: bytes, position: int, end: int
+) -> tuple[PropertyValue, int]:
     if row.kind is Kind.STRING_PAIR:
         name, position = _wire.read_string(data, position, end, f"the name of a {row.title}")
         value, position = _wire.read_string(data, position, end, f"the value of a {row.title}")
@@ -279,7 +289,7 @@ def _read_value(row: PropertyRow, data: bytes, position: int, end: int) -> tuple
     return _READERS[row.kind](data, position, end, row.title)
 
 
-_READERS = {
+_READERS: Mapping[Kind, Callable[[bytes, int, int, str], tuple[PropertyValue, int]]] = {
     Kind.BYTE: _wire.read_byte,
     Kind.TWO_BYTE: _wire.read_two_byte,
     Kind.FOUR_BYTE: _wire.read_four_byte,
@@ -291,7 +301,9 @@ _READERS = {
 
 def _why_not(row: PropertyRow, value: PropertyValue) -> str | None:
     """What the standard has against this value of the property, beyond its type."""
-    if isinstance(value, int) and (value < row.least or (row.most is not None and value > row.most)):
+    if isinstance(value, int) and (
+        value < row.least or (row.most is not None and value > row.most)
+    ):
         return f"is {value}; it must be at least {row.least}" + (
             f" and at most {row.most}" if row.most is not None else ""
         )
@@ -314,7 +326,7 @@ def read_properties(data: bytes, position: int, end: int, where: int) -> tuple[P
 
 def read_property_block(data: bytes, position: int, end: int, where: int) -> Properties:
     """Read properties from `position` to `end`."""
-    fields: PropertyFields = {}
+    fields: dict[str, Any] = {}  # the table gives each its type
     lists: dict[str, list[PropertyValue]] = {}
     while position < end:
         identifier, position = _wire.read_varint(data, position, end, "a property identifier")
@@ -334,12 +346,12 @@ def read_property_block(data: bytes, position: int, end: int, where: int) -> Pro
             message = f"{row.title} stands twice in {where_name(where)}"
             raise RemoteProtocolError(message, statement=row.section)
         elif row.name in _LISTS:
-            fields[row.name] = (value,)  # type: ignore[assignment] # a Subscription Identifier
+            fields[row.name] = (value,)  # a Subscription Identifier
         else:
             fields[row.name] = value
     for name, values in lists.items():
-        fields[name] = tuple(values)  # type: ignore[arg-type] # all of one kind, by the table
-    return Properties(**fields)  # type: ignore[arg-type] # the table gives each its type
+        fields[name] = tuple(values)
+    return Properties(**fields)
 
 
 def write_properties(properties: Properties, where: int) -> bytes:
