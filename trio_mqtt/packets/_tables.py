@@ -50,6 +50,19 @@ SUBACK_RETURN_CODES: Mapping[int, ReasonCode] = {
 }
 """The SUBACK return codes of MQTT 3.1.1."""
 
+_CODE_STATEMENTS = {
+    _P.CONNACK: "MQTT-3.2.2-8",
+    _P.PUBACK: "MQTT-3.4.2-1",
+    _P.PUBREC: "MQTT-3.5.2-1",
+    _P.PUBREL: "MQTT-3.6.2-1",
+    _P.PUBCOMP: "MQTT-3.7.2-1",
+    _P.SUBACK: "MQTT-3.9.3-2",
+    _P.UNSUBACK: "MQTT-3.11.3-2",
+    _P.DISCONNECT: "MQTT-3.14.2-1",
+    _P.AUTH: "MQTT-3.15.2-1",
+}
+_RETURN_CODE_STATEMENTS = {_P.CONNACK: "3.2.2.3", _P.SUBACK: "MQTT-3.9.3-2"}
+
 _FIXED_FLAGS = {_P.PUBREL: 0b0010, _P.SUBSCRIBE: 0b0010, _P.UNSUBSCRIBE: 0b0010}
 _DUP = 0b1000
 
@@ -72,7 +85,7 @@ def read_reason_code(packet_type: PacketType, code: int) -> ReasonCode:
     reason_code = REASON_CODES[packet_type].get(code)
     if reason_code is None:
         message = f"{packet_type.name} cannot carry the Reason Code 0x{code:02X}"
-        raise RemoteProtocolError(message, statement="2.4")
+        raise RemoteProtocolError(message, statement=_CODE_STATEMENTS[packet_type])
     return reason_code
 
 
@@ -82,17 +95,20 @@ def read_return_code(packet_type: PacketType, code: int) -> ReasonCode:
     reason_code = codes.get(code)
     if reason_code is None:
         message = f"{packet_type.name} cannot carry the return code 0x{code:02X}"
-        statement = "3.2.2.3" if packet_type is _P.CONNACK else "MQTT-3.9.3-2"
-        raise MalformedPacket(message, statement=statement)
+        raise MalformedPacket(message, statement=_RETURN_CODE_STATEMENTS[packet_type])
     return reason_code
+
+
+def _describe(code: int) -> str:
+    known = ReasonCode.__members__.values()
+    return ReasonCode(code).describe() if code in known else str(code)
 
 
 def write_reason_code(packet_type: PacketType, reason_code: int) -> bytes:
     """The Reason Code as a byte, refusing one that the packet cannot carry."""
     if reason_code not in REASON_CODES[packet_type]:
-        name = ReasonCode(reason_code).describe()
-        message = f"{packet_type.name} cannot carry the Reason Code {name}"
-        raise LocalProtocolError(message, statement="2.4")
+        message = f"{packet_type.name} cannot carry the Reason Code {_describe(reason_code)}"
+        raise LocalProtocolError(message, statement=_CODE_STATEMENTS[packet_type])
     return bytes((reason_code,))
 
 
@@ -102,6 +118,5 @@ def write_return_code(packet_type: PacketType, reason_code: int) -> bytes:
     for code, meaning in codes.items():
         if meaning == reason_code:
             return bytes((code,))
-    name = ReasonCode(reason_code).describe()
-    message = f"{packet_type.name} of MQTT 3.1.1 has no return code for {name}"
-    raise LocalProtocolError(message, statement="3.2.2.3")
+    message = f"{packet_type.name} of MQTT 3.1.1 has no return code for {_describe(reason_code)}"
+    raise LocalProtocolError(message, statement=_RETURN_CODE_STATEMENTS[packet_type])
