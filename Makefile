@@ -1,0 +1,93 @@
+# Every target does its own set-up. What a machine must have is Python 3.11 or later, make and pip.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+SOURCES := $(wildcard trio_mqtt tests examples benchmarks tools docs/conf.py)
+EXACT := trio_mqtt/packets/*,trio_mqtt/_protocol/*
+VERSION := $(shell $(PYTHON) -c "import sys; print('%d.%d' % sys.version_info[:2])" 2>/dev/null)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help demo test lint types docs pytest test-lowest test-python bench format mosquitto clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/\1\t\2/p' Makefile | expand -t 16
+
+demo: $(VENV)/.demo  ## simulated devices and a live table; MQTT_URL chooses another server
+	@$(BIN)/python examples/demo.py
+
+test: lint types docs pytest test-lowest  ## everything that must pass
+
+lint: $(VENV)/.test  ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.test  ## mypy and pyright, both strict
+	$(BIN)/mypy $(SOURCES)
+	$(BIN)/pyright --pythonpath $(BIN)/python $(SOURCES)
+
+docs: $(VENV)/.test  ## the documentation, in docs/_build/html; a warning is an error
+	$(BIN)/sphinx-build -W --keep-going --fresh-env --nitpicky --quiet \
+		-b html -d docs/_build/doctrees docs docs/_build/html
+
+pytest: $(VENV)/.test mosquitto  ## the tests, with branch coverage
+	$(BIN)/coverage erase
+	$(BIN)/python -m pytest --cov --cov-report= tests
+	$(BIN)/coverage report --include='$(EXACT)' --fail-under=100 --precision=2 --skip-covered
+	$(BIN)/coverage report --fail-under=95 --precision=2 --skip-covered
+
+test-lowest: .venv-lowest/.installed mosquitto  ## the tests with the oldest dependencies declared
+	TRIO_MQTT_EXAMPLES=10 .venv-lowest/bin/python -m pytest tests
+
+test-python: .venv-$(VERSION)/.installed mosquitto  ## the tests with another PYTHON=python3.13
+	.venv-$(VERSION)/bin/python -m pytest tests
+
+bench: $(VENV)/.bench mosquitto  ## messages a second, beside other clients
+	$(BIN)/python -m benchmarks
+
+format: $(VENV)/.test  ## let ruff repair what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## remove what the other targets made
+	rm -rf .venv .venv-* build dist docs/_build .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+mosquitto:
+	@tools/need-mosquitto
+
+# Virtual environments. A stamp is as old as the last installation; pyproject.toml decides what
+# belongs in. Debian's Python has no ensurepip unless python3-venv is there: then the pip that
+# runs outside brings one in.
+$(VENV)/bin/python:
+	tools/make-venv $(PYTHON) $(VENV)
+
+.PRECIOUS: .venv-%/bin/python
+.venv-%/bin/python:
+	tools/make-venv $(PYTHON) .venv-$*
+
+$(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
+	$(PIP) install --editable '.[cli]'
+	@touch $@
+
+$(VENV)/.test: pyproject.toml | $(VENV)/bin/python
+	$(PIP) install --editable '.[cli]' --group dev
+	@touch $@
+
+$(VENV)/.bench: pyproject.toml | $(VENV)/bin/python
+	$(PIP) install --editable . --group bench
+	@touch $@
+
+.venv-lowest/.installed: pyproject.toml | .venv-lowest/bin/python
+	.venv-lowest/bin/python tools/lowest.py > .venv-lowest/lowest.txt
+	.venv-lowest/bin/python -m pip --disable-pip-version-check --quiet \
+		install --editable '.[cli]' --group test --constraint .venv-lowest/lowest.txt
+	@touch $@
+
+.venv-%/.installed: pyproject.toml | .venv-%/bin/python
+	.venv-$*/bin/python -m pip --disable-pip-version-check --quiet \
+		install --editable '.[cli]' --group test
+	@touch $@

@@ -1,0 +1,12 @@
+"""Print the oldest versions of the dependencies that pyproject.toml declares, for pip."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+PYPROJECT = Path(__file__).parent.parent / "pyproject.toml"
+
+with PYPROJECT.open("rb") as file:
+    for dependency in tomllib.load(file)["project"]["dependencies"]:
+        print(dependency.replace(">=", "=="))
