@@ -166,7 +166,7 @@ class PacketReader:
     def _long_length(self, data: bytes, position: int) -> tuple[int, int]:
         """Read a Remaining Length of several bytes; the second value is 0 if it is incomplete."""
         end = min(len(data), position + 1 + _MOST_LENGTH_BYTES)
-        if data[end - 1] > 127 and end - position - 1 < _MOST_LENGTH_BYTES:  # noqa: PLR2004
+        if end - position <= _MOST_LENGTH_BYTES and min(data[position + 1 : end]) > 127:  # noqa: PLR2004
             self._needed = end - position + 1
             return 0, 0
         shortest = self.protocol is MQTT_5
