@@ -195,9 +195,10 @@ class PacketReader:
         packet_type = self._check_first_byte(first)
         if packet_type is PacketType.CONNECT:
             protocol, _ = read_protocol(data, body, end)
-            packet = DECODERS[packet_type](data, body, end, protocol)
+            if self.protocol not in {None, protocol}:
+                message = f"a CONNECT of {protocol.title} where another version is spoken"
+                raise RemoteProtocolError(message, statement="MQTT-3.1.0-2")
             self.protocol = protocol
-            return packet
         return DECODERS[packet_type](data, body, end, self.protocol or MQTT_5)
 
     def _publish(self, first: int, data: bytes, position: int, end: int) -> Publish:
