@@ -25,12 +25,17 @@ def _why_not_a_string(text: str) -> tuple[str, str] | None:
     return None
 
 
-def why_not_a_topic_name(topic: str) -> tuple[str, str] | None:
-    """What makes `topic` no Topic Name, with the statement violated; None if it is one."""
+def why_not_a_topic_name(topic: str, wildcards: str = "MQTT-3.3.2-2") -> tuple[str, str] | None:
+    """What makes `topic` no Topic Name, with the statement violated; None if it is one.
+
+    Args:
+        topic: what may be a Topic Name.
+        wildcards: the statement that forbids wildcards where this one stands.
+    """
     if not topic:
         return "is empty", "MQTT-4.7.3-1"
     if "+" in topic or "#" in topic:
-        return "contains a wildcard character", "MQTT-3.3.2-2"
+        return "contains a wildcard character", wildcards
     return _why_not_a_string(topic)
 
 
@@ -55,19 +60,18 @@ def _why_not_a_plain_filter(topic_filter: str) -> tuple[str, str] | None:
 
 def _why_not_a_shared_filter(topic_filter: str) -> tuple[str, str] | None:
     share_name, slash, rest = topic_filter[len(SHARE_PREFIX) :].partition("/")
-    if not share_name or "+" in share_name or "#" in share_name:
-        return (
-            "needs a share name without '+' and '#', as in $share/NAME/FILTER",
-            "MQTT-4.8.2-1",
-        )
+    if not share_name:
+        return "needs a share name, as in $share/NAME/FILTER", "MQTT-4.8.2-1"
+    if "+" in share_name or "#" in share_name:
+        return "has a share name with '+' or '#' in it", "MQTT-4.8.2-2"
     if not slash or not rest:
         return "needs a Topic Filter after the share name, as in $share/NAME/FILTER", "MQTT-4.8.2-2"
     return _why_not_a_plain_filter(rest) or _why_not_a_string(topic_filter)
 
 
-def check_topic_name(topic: str) -> None:
+def check_topic_name(topic: str, wildcards: str = "MQTT-3.3.2-2") -> None:
     """Raise LocalProtocolError unless `topic` is a Topic Name that one can publish to."""
-    problem = why_not_a_topic_name(topic)
+    problem = why_not_a_topic_name(topic, wildcards)
     if problem is not None:
         message = f"Topic Name {topic[:100]!r} {problem[0]}"
         raise LocalProtocolError(message, statement=problem[1])

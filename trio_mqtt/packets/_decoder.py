@@ -45,13 +45,13 @@ def read_packet_id(data: bytes, position: int, end: int) -> tuple[int, int]:
     return packet_id, position
 
 
-def check_topic_name(topic: str, statement: str = "MQTT-3.3.2-2") -> None:
+def check_topic_name(topic: str, wildcards: str = "MQTT-3.3.2-2") -> None:
     """Refuse a received Topic Name that is empty or has wildcards."""
-    problem = why_not_a_topic_name(topic)
+    problem = why_not_a_topic_name(topic, wildcards)
     if problem is not None:
         message = f"the Topic Name {problem[0]}"
         raise RemoteProtocolError(
-            message, reason_code=ReasonCode.TOPIC_NAME_INVALID, statement=statement
+            message, reason_code=ReasonCode.TOPIC_NAME_INVALID, statement=problem[1]
         )
 
 
@@ -63,7 +63,9 @@ def read_protocol(data: bytes, position: int, end: int) -> tuple[Protocol, int]:
     if protocol is None:
         message = f"no known version of MQTT: protocol name {name[:20]!r}, version {level}"
         raise RemoteProtocolError(
-            message, reason_code=ReasonCode.UNSUPPORTED_PROTOCOL_VERSION, statement="MQTT-3.1.2-2"
+            message,
+            reason_code=ReasonCode.UNSUPPORTED_PROTOCOL_VERSION,
+            statement="MQTT-3.1.2-2" if name == b"MQTT" else "MQTT-3.1.2-1",
         )
     return protocol, position
 
@@ -71,7 +73,7 @@ def read_protocol(data: bytes, position: int, end: int) -> tuple[Protocol, int]:
 def _expect_end(packet_type: PacketType, position: int, end: int) -> None:
     if position != end:
         message = f"{packet_type.name} has {end - position} bytes behind its end"
-        raise MalformedPacket(message)
+        raise MalformedPacket(message, statement="2.1.4")
 
 
 def _properties(
@@ -93,12 +95,7 @@ def _connect(data: bytes, position: int, end: int, _protocol: Protocol) -> class
         raise RemoteProtocolError(message, statement="3.1.2.11.10")
     client_id, position = _wire.read_string(data, position, end, "the Client Identifier")
     clean_start = bool(flags & 0x02)
-    if not client_id and (protocol is MQTT_3_1 or (protocol is MQTT_3_1_1 and not clean_start)):
-        raise RemoteProtocolError(
-            "the Client Identifier is empty",
-            reason_code=ReasonCode.CLIENT_IDENTIFIER_NOT_VALID,
-            statement="MQTT-3.1.3-8",
-        )
+    _check_client_id(client_id, protocol, clean_start=clean_start)
     will = username = password = None
     if flags & 0x04:
         will, position = _will(data, position, end, flags, protocol)
@@ -110,12 +107,29 @@ def _connect(data: bytes, position: int, end: int, _protocol: Protocol) -> class
     return classes.Connect(client_id, clean_start, keep_alive, username, password, will, properties)
 
 
+def _check_client_id(client_id: str, protocol: Protocol, *, clean_start: bool) -> None:
+    if protocol is MQTT_3_1 and not 1 <= len(client_id) <= _tables.LONGEST_3_1_CLIENT_ID:
+        message = f"the Client Identifier has {len(client_id)} characters; MQTT 3.1 has 1 to 23"
+    elif protocol is MQTT_3_1_1 and not client_id and not clean_start:
+        message = "the Client Identifier is empty, and Clean Session is 0"
+    else:
+        return
+    raise RemoteProtocolError(
+        message,
+        reason_code=ReasonCode.CLIENT_IDENTIFIER_NOT_VALID,
+        statement="MQTT-3.1.3-8" if protocol is MQTT_3_1_1 else None,
+    )
+
+
 def _check_connect_flags(flags: int, protocol: Protocol) -> None:
     if flags & 0x01:
         raise MalformedPacket("the reserved Connect Flag is 1", statement="MQTT-3.1.2-3")
-    if not flags & 0x04 and flags & 0x38:
-        message = "the Connect Flags have Will QoS or Will Retain without Will Flag"
+    if not flags & 0x04 and flags & 0x18:
+        message = "the Connect Flags have a Will QoS without the Will Flag"
         raise MalformedPacket(message, statement="MQTT-3.1.2-11")
+    if not flags & 0x04 and flags & 0x20:
+        message = "the Connect Flags have Will Retain without the Will Flag"
+        raise MalformedPacket(message, statement="MQTT-3.1.2-13")
     if flags & 0x18 == 0x18:  # noqa: PLR2004 - both bits of Will QoS
         raise MalformedPacket("the Will QoS is 3", statement="MQTT-3.1.2-12")
     if protocol is not MQTT_5 and flags & 0xC0 == 0x40:  # noqa: PLR2004
@@ -128,7 +142,7 @@ def _will(
 ) -> tuple[classes.WillMessage, int]:
     properties, position = _properties(data, position, end, WILL, protocol)
     topic, position = _wire.read_string(data, position, end, "the Will Topic")
-    check_topic_name(topic, "MQTT-3.1.3-11")
+    check_topic_name(topic, "MQTT-4.7.0-1")
     payload, position = _wire.read_binary(data, position, end, "the Will Payload")
     will = classes.WillMessage(topic, payload, QoS(flags >> 3 & 3), bool(flags & 0x20), properties)
     return will, position

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 _P = PacketType
 PUBLISH_FIRST_BYTE: Final = _P.PUBLISH << 4
 DUP_FLAG: Final = 0b1000
-_LONGEST_3_1_CLIENT_ID = 23
 _PREFIXES = {
     MQTT_3_1: b"\x00\x06MQIsdp\x03",
     MQTT_3_1_1: b"\x00\x04MQTT\x04",
@@ -46,7 +45,11 @@ def encode(packet: classes.Packet, protocol: Protocol) -> bytes:
     for packet_class in type(packet).__mro__:
         encoder = _ENCODERS.get(packet_class)
         if encoder is not None:
-            return encoder(packet, protocol)
+            try:
+                return encoder(packet, protocol)
+            except LocalProtocolError as error:
+                error.statement = _tables.statement_in(protocol, error.statement)
+                raise
     message = f"{type(packet).__name__} is not a Control Packet"
     raise TypeError(message)
 
@@ -66,23 +69,23 @@ def _properties(properties: Properties, where: PacketType | int, protocol: Proto
 
 
 def _packet_id(packet_id: int) -> bytes:
-    return _wire.write_integer(packet_id, 2, "the Packet Identifier", least=1)  # MQTT-2.2.1-3
+    return _wire.write_two_byte(packet_id, "the Packet Identifier", "MQTT-2.2.1-3", least=1)
 
 
-def _check_qos(qos: int) -> None:
+def _check_qos(qos: int, statement: str) -> None:
     if not 0 <= qos <= QoS.EXACTLY_ONCE:
-        raise LocalProtocolError(f"QoS is {qos}; it must be 0, 1 or 2", statement="MQTT-3.3.1-4")
+        raise LocalProtocolError(f"QoS is {qos}; it must be 0, 1 or 2", statement=statement)
 
 
 def _connect(packet: classes.Connect, protocol: Protocol) -> bytes:
     _check_connect(packet, protocol)
     will = packet.will
-    flags = packet.clean_start << 1
+    flags = bool(packet.clean_start) << 1
     payload = _wire.write_string(packet.client_id, "the Client Identifier")
     if will is not None:
-        _check_qos(will.qos)
-        check_topic_name(will.topic)
-        flags |= 1 << 2 | will.qos << 3 | will.retain << 5
+        _check_qos(will.qos, "MQTT-3.1.2-12")
+        check_topic_name(will.topic, "MQTT-4.7.0-1")
+        flags |= 1 << 2 | will.qos << 3 | bool(will.retain) << 5
         payload += _properties(will.properties, WILL, protocol)
         payload += _wire.write_string(will.topic, "the Will Topic")
         payload += _wire.write_binary(will.payload, "the Will Payload")
@@ -96,7 +99,7 @@ def _connect(packet: classes.Connect, protocol: Protocol) -> bytes:
         _P.CONNECT,
         _PREFIXES[protocol]
         + bytes((flags,))
-        + _wire.write_integer(packet.keep_alive, 2, "Keep Alive")
+        + _wire.write_two_byte(packet.keep_alive, "Keep Alive", "3.1.2.10")
         + _properties(packet.properties, _P.CONNECT, protocol)
         + payload,
     )
@@ -112,10 +115,10 @@ def _check_connect(packet: classes.Connect, protocol: Protocol) -> None:
     if packet.password is not None and packet.username is None:
         message = f"{protocol.title} has no Password without a User Name"
         raise LocalProtocolError(message, statement="MQTT-3.1.2-22")
-    if protocol is MQTT_3_1 and not 1 <= len(packet.client_id) <= _LONGEST_3_1_CLIENT_ID:
+    if protocol is MQTT_3_1 and not 1 <= len(packet.client_id) <= _tables.LONGEST_3_1_CLIENT_ID:
         message = (
             f"the Client Identifier has {len(packet.client_id)} characters; "
-            f"MQTT 3.1 wants 1 to {_LONGEST_3_1_CLIENT_ID}"
+            f"MQTT 3.1 wants 1 to {_tables.LONGEST_3_1_CLIENT_ID}"
         )
         raise LocalProtocolError(message)
     if not packet.client_id and not packet.clean_start:
@@ -130,7 +133,7 @@ def _connack(packet: classes.ConnAck, protocol: Protocol) -> bytes:
     code = (_tables.write_reason_code if protocol is MQTT_5 else _tables.write_return_code)(
         _P.CONNACK, packet.reason_code
     )
-    body = bytes((packet.session_present and protocol is not MQTT_3_1,)) + code
+    body = bytes((bool(packet.session_present) and protocol is not MQTT_3_1,)) + code
     return _finish(_P.CONNACK, body + _properties(packet.properties, _P.CONNACK, protocol))
 
 
@@ -163,11 +166,11 @@ def _long_head(first: int, length: int) -> bytes:
 
 def publish_flags(qos: int, *, retain: bool, dup: bool) -> int:
     """DUP, QoS and RETAIN as they stand in the fixed header (3.3.1)."""
-    return (DUP_FLAG if dup else 0) | qos << 1 | retain
+    return (DUP_FLAG if dup else 0) | qos << 1 | (1 if retain else 0)
 
 
 def _publish(packet: classes.Publish, protocol: Protocol) -> bytes:
-    _check_qos(packet.qos)
+    _check_qos(packet.qos, "MQTT-3.3.1-4")
     if packet.dup and not packet.qos:
         raise LocalProtocolError("DUP must be 0 at QoS 0", statement="MQTT-3.3.1-2")
     if packet.packet_id and not packet.qos:
@@ -221,7 +224,7 @@ def _subscribe(packet: classes.Subscribe, protocol: Protocol) -> bytes:
 
 
 def _subscription_options(request: classes.SubscriptionRequest, protocol: Protocol) -> int:
-    _check_qos(request.qos)
+    _check_qos(request.qos, "3.8.3.1")
     if request.no_local and request.topic_filter.startswith(SHARE_PREFIX):
         message = "No Local cannot be set on a shared subscription"
         raise LocalProtocolError(message, statement="MQTT-3.8.3-4")
@@ -230,8 +233,8 @@ def _subscription_options(request: classes.SubscriptionRequest, protocol: Protoc
         raise LocalProtocolError(message, statement="3.8.3.1")
     options = (
         request.qos
-        | request.no_local << 2
-        | request.retain_as_published << 3
+        | bool(request.no_local) << 2
+        | bool(request.retain_as_published) << 3
         | request.retain_handling << 4
     )
     if protocol is not MQTT_5 and options != request.qos:

@@ -299,17 +299,14 @@ _READERS: Mapping[Kind, Callable[[bytes, int, int, str], tuple[PropertyValue, in
 }
 
 
-def _why_not(row: PropertyRow, value: PropertyValue) -> str | None:
-    """What the standard has against this value of the property, beyond its type."""
-    if isinstance(value, int) and (
-        value < row.least or (row.most is not None and value > row.most)
-    ):
-        return f"is {value}; it must be at least {row.least}" + (
-            f" and at most {row.most}" if row.most is not None else ""
-        )
-    if row.name == "response_topic" and isinstance(value, str):
-        problem = why_not_a_topic_name(value)
-        return problem and problem[0]
+def _why_not(row: PropertyRow, value: PropertyValue) -> tuple[str, str] | None:
+    """What the standard has against this value of the property, and the statement that does."""
+    if isinstance(value, int):
+        most = _MOST[row.kind] if row.most is None else row.most
+        if not row.least <= value <= most:
+            return f"is {value}; it must be from {row.least} to {most}", row.section
+    elif row.name == "response_topic" and isinstance(value, str):
+        return why_not_a_topic_name(value, row.section)
     return None
 
 
@@ -320,7 +317,7 @@ def read_properties(data: bytes, position: int, end: int, where: int) -> tuple[P
         return NO_PROPERTIES, position
     if position + length > end:
         message = f"the properties take {length} bytes, and {end - position} are left in the packet"
-        raise MalformedPacket(message)
+        raise MalformedPacket(message, statement="2.2.2.1")
     return read_property_block(data, position, position + length, where), position + length
 
 
@@ -338,8 +335,8 @@ def read_property_block(data: bytes, position: int, end: int, where: int) -> Pro
         value, position = _read_value(row, data, position, end)
         problem = _why_not(row, value)
         if problem is not None:
-            message = f"{row.title} {problem}"
-            raise RemoteProtocolError(message, reason_code=row.refusal, statement=row.section)
+            message = f"{row.title} {problem[0]}"
+            raise RemoteProtocolError(message, reason_code=row.refusal, statement=problem[1])
         if where in row.repeated_in:
             lists.setdefault(row.name, []).append(value)
         elif row.name in fields:
@@ -364,7 +361,7 @@ def write_properties(properties: Properties, where: int) -> bytes:
 
 def _write_one(row: PropertyRow, properties: Properties, where: int) -> bytes:
     value = getattr(properties, row.name)
-    if value is None or value == ():
+    if value is None or (not value and row.name in _LISTS):
         return b""
     if where not in row.packets:
         message = f"{row.title} cannot stand in {where_name(where)}"
@@ -378,26 +375,45 @@ def _write_one(row: PropertyRow, properties: Properties, where: int) -> bytes:
 
 
 def _write_value(row: PropertyRow, value: PropertyValue) -> bytes:
+    if not isinstance(value, _TYPES[row.kind]):
+        message = f"{row.title} takes {_TYPES[row.kind].__name__}, not {type(value).__name__}"
+        raise TypeError(message)
     problem = _why_not(row, value)
     if problem is not None:
-        raise LocalProtocolError(f"{row.title} {problem}", statement=row.section)
+        raise LocalProtocolError(f"{row.title} {problem[0]}", statement=problem[1])
     return bytes((row.identifier,)) + _encode_value(row, value)
 
 
 def _encode_value(row: PropertyRow, value: PropertyValue) -> bytes:
-    kind = row.kind
     if isinstance(value, tuple):
-        return _wire.write_string(value[0], row.title) + _wire.write_string(value[1], row.title)
+        name, text = value
+        return _wire.write_string(name, row.title) + _wire.write_string(text, row.title)
     if isinstance(value, str):
         return _wire.write_string(value, row.title)
     if isinstance(value, bytes):
         return _wire.write_binary(value, row.title)
-    if kind is Kind.VARINT:
+    if row.kind is Kind.VARINT:
         return _wire.write_varint(value)
-    return _wire.write_integer(value, _SIZES[kind], row.title)
+    return value.to_bytes(_SIZES[row.kind], "big")
 
 
+_TYPES: Mapping[Kind, type] = {
+    Kind.BYTE: int,
+    Kind.TWO_BYTE: int,
+    Kind.FOUR_BYTE: int,
+    Kind.VARINT: int,
+    Kind.STRING: str,
+    Kind.BINARY: bytes,
+    Kind.STRING_PAIR: tuple,
+}
 _SIZES: Mapping[Kind, int] = {Kind.BYTE: 1, Kind.TWO_BYTE: 2, Kind.FOUR_BYTE: 4}
+_MOST: Mapping[Kind, int] = {
+    Kind.BYTE: 255,
+    Kind.TWO_BYTE: _wire.MAXIMUM_TWO_BYTE,
+    Kind.FOUR_BYTE: _wire.MAXIMUM_FOUR_BYTE,
+    Kind.VARINT: _wire.MAXIMUM_VARINT,
+}
+"""The largest number that each data type holds."""
 
 
 def where_name(where: int) -> str:

@@ -101,7 +101,7 @@ class PacketReader:
             RemoteProtocolError: they are one that the standard forbids.
         """
         if self._failure is not None:
-            raise self._failure
+            raise self._failure.with_traceback(None)  # else each call would add to the same one
         if self.buffered < self._needed:
             return []
         if self._chunks:
@@ -113,6 +113,7 @@ class PacketReader:
         try:
             self._parse(packets, limit)
         except RemoteProtocolError as error:
+            error.statement = _tables.statement_in(self.protocol or MQTT_5, error.statement)
             self._fail(error)
             if not packets:
                 raise
@@ -208,7 +209,7 @@ class PacketReader:
         start = position + 2
         position = start + (data[position] << 8 | data[position + 1]) if start <= end else end + 1
         if position > end:
-            raise MalformedPacket("the packet ends inside the Topic Name")
+            raise MalformedPacket("the packet ends inside the Topic Name", statement="2.1.4")
         raw = data[start:position]
         topic = self._topics.get(raw)
         if topic is None:
@@ -259,7 +260,7 @@ class PacketReader:
     def _new_properties(self, data: bytes, start: int, stop: int, end: int) -> Properties:
         if stop > end:
             message = f"the properties take {stop - start} bytes, {end - start} are left"
-            raise MalformedPacket(message)
+            raise MalformedPacket(message, statement="2.2.2.1")
         properties = read_property_block(data, start, stop, _PUBLISH)
         if stop - start <= _LONGEST_REMEMBERED:
             if len(self._property_blocks) >= _REMEMBERED:

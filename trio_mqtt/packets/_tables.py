@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trio_mqtt._enums import MQTT_3_1, PacketType, Protocol, ReasonCode
+from trio_mqtt._enums import MQTT_3_1, MQTT_5, PacketType, Protocol, ReasonCode
 from trio_mqtt._errors import LocalProtocolError, MalformedPacket, RemoteProtocolError
 
 if TYPE_CHECKING:
@@ -63,8 +63,51 @@ _CODE_STATEMENTS = {
 }
 _RETURN_CODE_STATEMENTS = {_P.CONNACK: "3.2.2.3", _P.SUBACK: "MQTT-3.9.3-2"}
 
+LONGEST_3_1_CLIENT_ID = 23
+"""In characters; MQTT 3.1 allows no longer Client Identifier."""
+
+_OLDER_STATEMENTS = {
+    "1.5.5": "2.2.3",
+    "1.5.6": "3.1.3",
+    "2.1.2": "2.2.1",
+    "2.1.4": "2.2.3",
+    "2.2.1": "MQTT-2.3.1-1",
+    "3.8.3.1": "MQTT-3.8.3-4",
+    "MQTT-1.5.4-1": "MQTT-1.5.3-1",
+    "MQTT-1.5.4-2": "MQTT-1.5.3-2",
+    "MQTT-2.1.3-1": "MQTT-2.2.2-1",
+    "MQTT-2.2.1-2": "MQTT-2.3.1-5",
+    "MQTT-2.2.1-3": "MQTT-2.3.1-1",
+    "MQTT-3.1.2-11": "MQTT-3.1.2-13",
+    "MQTT-3.1.2-12": "MQTT-3.1.2-14",
+    "MQTT-3.1.2-13": "MQTT-3.1.2-15",
+    "MQTT-3.1.2-24": None,  # no Maximum Packet Size
+    "MQTT-3.2.2-1": "3.2.2.1",
+    "MQTT-3.2.2-6": "MQTT-3.2.2-4",
+    "MQTT-3.8.3-2": "MQTT-3.8.3-3",
+    "MQTT-3.8.3-5": "MQTT-3.8.3-4",
+    "MQTT-3.8.4-6": "MQTT-3.8.4-5",
+    "MQTT-3.11.3-1": "3.11.3",
+    "MQTT-4.7.0-1": "MQTT-4.7.1-1",
+    "MQTT-4.7.1-1": "MQTT-4.7.1-2",
+    "MQTT-4.7.1-2": "MQTT-4.7.1-3",
+    "MQTT-4.8.2-1": None,  # no shared subscriptions
+    "MQTT-4.8.2-2": None,
+}
+
 _FIXED_FLAGS = {_P.PUBREL: 0b0010, _P.SUBSCRIBE: 0b0010, _P.UNSUBSCRIBE: 0b0010}
 _DUP = 0b1000
+
+
+def statement_in(protocol: Protocol, statement: str | None) -> str | None:
+    """What MQTT 3.1.1 calls a statement of MQTT 5.0, if the connection speaks it or MQTT 3.1.
+
+    None says that it has no such statement. A statement that both know by one name, or that only
+    MQTT 3.1.1 has, stays what it is.
+    """
+    if protocol is MQTT_5 or statement is None:
+        return statement
+    return _OLDER_STATEMENTS.get(statement, statement)
 
 
 def fixed_flags(packet_type: PacketType) -> int:

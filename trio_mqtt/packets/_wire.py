@@ -18,7 +18,7 @@ _SHORTEST = (0, 0, 1 << 7, 1 << 14, 1 << 21)  # least value for which so many by
 
 
 def _too_short(what: str, end: int) -> MalformedPacket:
-    return MalformedPacket(f"the packet ends at byte {end}, inside {what}")
+    return MalformedPacket(f"the packet ends at byte {end}, inside {what}", statement="2.1.4")
 
 
 def read_byte(data: bytes, position: int, end: int, what: str) -> tuple[int, int]:
@@ -92,7 +92,8 @@ def write_varint(value: int) -> bytes:
     if value < _CONTINUES:
         return bytes((value,))
     if value > MAXIMUM_VARINT:
-        raise LocalProtocolError(f"{value} is more than the {MAXIMUM_VARINT} that a packet can say")
+        message = f"{value} is more than the {MAXIMUM_VARINT} that a packet can say"
+        raise LocalProtocolError(message, statement="1.5.5")
     encoded = bytearray()
     while value >= _CONTINUES:
         encoded.append(value & 0x7F | _CONTINUES)
@@ -101,12 +102,12 @@ def write_varint(value: int) -> bytes:
     return bytes(encoded)
 
 
-def write_integer(value: int, size: int, what: str, *, least: int = 0) -> bytes:
-    """Write an integer of `size` bytes, most significant first."""
-    most = (1 << 8 * size) - 1
-    if not least <= value <= most:
-        raise LocalProtocolError(f"{what} is {value}; it must be from {least} to {most}")
-    return value.to_bytes(size, "big")
+def write_two_byte(value: int, what: str, statement: str, *, least: int = 0) -> bytes:
+    """Write a Two Byte Integer (1.5.2); `statement` is what another number violates."""
+    if not least <= value <= MAXIMUM_TWO_BYTE:
+        message = f"{what} is {value}; it must be from {least} to {MAXIMUM_TWO_BYTE}"
+        raise LocalProtocolError(message, statement=statement)
+    return value.to_bytes(2, "big")
 
 
 def write_binary(value: bytes, what: str) -> bytes:
