@@ -1,0 +1,28 @@
+"""What tests of MQTT programs need: a server in this process and a scripted peer.
+
+Both run under `trio.testing.MockClock` and need neither a network nor another program.
+"""
+
+from __future__ import annotations
+
+from trio_mqtt.testing._holding import Held
+from trio_mqtt.testing._limits import ServerLimits
+from trio_mqtt.testing._log import LogEntry
+from trio_mqtt.testing._memory import MemoryStream, memory_stream_pair
+from trio_mqtt.testing._server import Server, SessionSnapshot, open_server
+from trio_mqtt.testing._subscriptions import Subscription
+
+__all__ = [
+    "Held",
+    "LogEntry",
+    "MemoryStream",
+    "Server",
+    "ServerLimits",
+    "SessionSnapshot",
+    "Subscription",
+    "memory_stream_pair",
+    "open_server",
+]
+
+for _name in __all__:
+    globals()[_name].__module__ = __name__

@@ -1,0 +1,135 @@
+"""How the Server answers CONNECT (3.1.4, 3.2)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from trio_mqtt._enums import MQTT_3_1, MQTT_3_1_1, MQTT_5, Protocol, ReasonCode
+from trio_mqtt.packets import NO_PROPERTIES, ConnAck, Connect, Properties
+from trio_mqtt.testing._broker import expiry_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trio_mqtt.testing._connection import Connection
+    from trio_mqtt.testing._limits import ServerLimits
+
+_LONGEST_3_1_CLIENT_ID = 23
+_NEVER = 0xFFFF_FFFF
+_R = ReasonCode
+
+_CHECKS: tuple[tuple[ReasonCode, Callable[[Connect, Protocol, ServerLimits], bool]], ...] = (
+    (
+        _R.CLIENT_IDENTIFIER_NOT_VALID,  # MQTT 3.1, section 3.1, "Client Identifier"
+        lambda connect, protocol, _limits: (
+            protocol is MQTT_3_1 and len(connect.client_id) > _LONGEST_3_1_CLIENT_ID
+        ),
+    ),
+    (
+        _R.BAD_AUTHENTICATION_METHOD,  # MQTT-4.12.0-1
+        lambda connect, _protocol, _limits: connect.properties.authentication_method is not None,
+    ),
+    (
+        _R.QOS_NOT_SUPPORTED,  # MQTT-3.2.2-12
+        lambda connect, _protocol, limits: (
+            connect.will is not None and connect.will.qos > limits.maximum_qos
+        ),
+    ),
+    (
+        _R.RETAIN_NOT_SUPPORTED,  # MQTT-3.2.2-13
+        lambda connect, _protocol, limits: (
+            connect.will is not None and connect.will.retain and not limits.retain_available
+        ),
+    ),
+)
+"""Why a CONNECT is refused, first reason first."""
+
+_RETURN_CODES = {
+    _R.UNSUPPORTED_PROTOCOL_VERSION: _R.UNSUPPORTED_PROTOCOL_VERSION,
+    _R.CLIENT_IDENTIFIER_NOT_VALID: _R.CLIENT_IDENTIFIER_NOT_VALID,
+    _R.SERVER_UNAVAILABLE: _R.SERVER_UNAVAILABLE,
+    _R.SERVER_BUSY: _R.SERVER_UNAVAILABLE,
+    _R.BAD_USER_NAME_OR_PASSWORD: _R.BAD_USER_NAME_OR_PASSWORD,
+    _R.NOT_AUTHORIZED: _R.NOT_AUTHORIZED,
+    _R.BANNED: _R.NOT_AUTHORIZED,
+}
+"""Refusals that a CONNACK of MQTT 3.1.1 can express."""
+
+
+def refuse(connection: Connection, reason_code: ReasonCode, protocol: Protocol) -> None:
+    """Answer with a failure if this version can express it, and close (MQTT-3.2.2-7)."""
+    code = reason_code if protocol is MQTT_5 else _RETURN_CODES.get(reason_code)
+    if code is not None:  # else MQTT-3.2.2-6 of MQTT 3.1.1: close without CONNACK
+        connection.outbox.protocol = protocol
+        connection.outbox.answer(ConnAck(reason_code=code))
+    connection.close()
+
+
+def refuse_version(connection: Connection, protocol: Protocol) -> None:
+    """Turn down a version that is not spoken here (MQTT-3.1.2-1, MQTT-3.1.2-2)."""
+    refusal = connection.limits.refusal
+    if refusal == "close":
+        connection.close()
+    else:
+        protocol = MQTT_3_1_1 if refusal == "connack_3_1_1" else protocol
+        refuse(connection, ReasonCode.UNSUPPORTED_PROTOCOL_VERSION, protocol)
+
+
+def handle_connect(
+    connection: Connection, connect: Connect, protocol: Protocol, now: float
+) -> None:
+    """Accept or refuse a Client (3.1.4)."""
+    limits = connection.limits
+    connection.outbox.client_id = connect.client_id
+    if protocol not in limits.protocols:
+        refuse_version(connection, protocol)
+        return
+    reason_code = _judge(connection, connect, protocol)
+    if reason_code is not ReasonCode.SUCCESS:
+        refuse(connection, reason_code, protocol)
+        return
+    broker = connection.broker
+    client_id = connect.client_id or broker.unused_client_id()  # MQTT-3.1.3-6
+    session, present = broker.open_session(
+        connection, client_id, now, clean_start=connect.clean_start
+    )
+    if protocol is MQTT_5:
+        asked = connect.properties.session_expiry_interval or 0
+        granted = broker.granted_expiry(asked)
+    else:
+        asked = granted = 0 if connect.clean_start else _NEVER
+    session.expiry = expiry_seconds(granted)
+    session.will = connect.will  # MQTT-3.1.2-7
+    properties = NO_PROPERTIES
+    if protocol is MQTT_5:
+        properties = attrs.evolve(
+            limits.announced(),
+            assigned_client_identifier=None if connect.client_id else client_id,  # MQTT-3.1.3-7
+            session_expiry_interval=None if granted == asked else granted,
+            response_information=(  # MQTT-3.1.2-28
+                limits.response_information
+                if connect.properties.request_response_information
+                else None
+            ),
+        )
+    connection.open(session, connect, protocol, properties.server_keep_alive, now)
+    connection.outbox.answer(ConnAck(present, properties=properties))  # MQTT-3.2.2-2, -3
+
+
+def _judge(connection: Connection, connect: Connect, protocol: Protocol) -> ReasonCode:
+    for reason_code, is_wrong in _CHECKS:
+        if is_wrong(connect, protocol, connection.limits):
+            return reason_code
+    authenticate = connection.broker.policy.authenticate
+    return ReasonCode.SUCCESS if authenticate is None else authenticate(connect)
+
+
+def client_limits(properties: Properties) -> tuple[int, int | None, int]:
+    """Receive Maximum, Maximum Packet Size and Topic Alias Maximum of a Client."""
+    return (
+        properties.receive_maximum or 65_535,
+        properties.maximum_packet_size,
+        properties.topic_alias_maximum or 0,
+    )
