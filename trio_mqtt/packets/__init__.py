@@ -26,7 +26,13 @@ from trio_mqtt.packets._classes import (
     WillMessage,
 )
 from trio_mqtt.packets._encoder import encode
-from trio_mqtt.packets._properties import NO_PROPERTIES, PROPERTY_TABLE, Properties, PropertyRow
+from trio_mqtt.packets._properties import (
+    NO_PROPERTIES,
+    PROPERTY_TABLE,
+    Properties,
+    PropertyKind,
+    PropertyRow,
+)
 from trio_mqtt.packets._reader import PacketReader
 
 __all__ = [
@@ -41,6 +47,7 @@ __all__ = [
     "PingReq",
     "PingResp",
     "Properties",
+    "PropertyKind",
     "PropertyRow",
     "PubAck",
     "PubComp",

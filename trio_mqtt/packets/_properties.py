@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     PropertyValue = int | str | bytes | tuple[str, str]
 
 
-class Kind(enum.Enum):
+class PropertyKind(enum.Enum):
     """The data type of a property's value."""
 
     BYTE = "Byte"
@@ -70,7 +70,7 @@ class PropertyRow:
     identifier: int
     name: str
     title: str
-    kind: Kind
+    kind: PropertyKind
     packets: tuple[int, ...]
     least: int = 0
     most: int | None = None
@@ -80,7 +80,7 @@ class PropertyRow:
 
 
 _R = PropertyRow
-_K = Kind
+_K = PropertyKind
 _MESSAGE = (_P.PUBLISH, WILL)
 
 PROPERTY_TABLE: tuple[PropertyRow, ...] = (
@@ -282,20 +282,20 @@ NO_PROPERTIES: Final = Properties()
 def _read_value(
     row: PropertyRow, data: bytes, position: int, end: int
 ) -> tuple[PropertyValue, int]:
-    if row.kind is Kind.STRING_PAIR:
+    if row.kind is PropertyKind.STRING_PAIR:
         name, position = _wire.read_string(data, position, end, f"the name of a {row.title}")
         value, position = _wire.read_string(data, position, end, f"the value of a {row.title}")
         return (name, value), position
     return _READERS[row.kind](data, position, end, row.title)
 
 
-_READERS: Mapping[Kind, Callable[[bytes, int, int, str], tuple[PropertyValue, int]]] = {
-    Kind.BYTE: _wire.read_byte,
-    Kind.TWO_BYTE: _wire.read_two_byte,
-    Kind.FOUR_BYTE: _wire.read_four_byte,
-    Kind.VARINT: _wire.read_varint,
-    Kind.STRING: _wire.read_string,
-    Kind.BINARY: _wire.read_binary,
+_READERS: Mapping[PropertyKind, Callable[[bytes, int, int, str], tuple[PropertyValue, int]]] = {
+    PropertyKind.BYTE: _wire.read_byte,
+    PropertyKind.TWO_BYTE: _wire.read_two_byte,
+    PropertyKind.FOUR_BYTE: _wire.read_four_byte,
+    PropertyKind.VARINT: _wire.read_varint,
+    PropertyKind.STRING: _wire.read_string,
+    PropertyKind.BINARY: _wire.read_binary,
 }
 
 
@@ -392,26 +392,30 @@ def _encode_value(row: PropertyRow, value: PropertyValue) -> bytes:
         return _wire.write_string(value, row.title)
     if isinstance(value, bytes):
         return _wire.write_binary(value, row.title)
-    if row.kind is Kind.VARINT:
+    if row.kind is PropertyKind.VARINT:
         return _wire.write_varint(value)
     return value.to_bytes(_SIZES[row.kind], "big")
 
 
-_TYPES: Mapping[Kind, type] = {
-    Kind.BYTE: int,
-    Kind.TWO_BYTE: int,
-    Kind.FOUR_BYTE: int,
-    Kind.VARINT: int,
-    Kind.STRING: str,
-    Kind.BINARY: bytes,
-    Kind.STRING_PAIR: tuple,
+_TYPES: Mapping[PropertyKind, type] = {
+    PropertyKind.BYTE: int,
+    PropertyKind.TWO_BYTE: int,
+    PropertyKind.FOUR_BYTE: int,
+    PropertyKind.VARINT: int,
+    PropertyKind.STRING: str,
+    PropertyKind.BINARY: bytes,
+    PropertyKind.STRING_PAIR: tuple,
 }
-_SIZES: Mapping[Kind, int] = {Kind.BYTE: 1, Kind.TWO_BYTE: 2, Kind.FOUR_BYTE: 4}
-_MOST: Mapping[Kind, int] = {
-    Kind.BYTE: 255,
-    Kind.TWO_BYTE: _wire.MAXIMUM_TWO_BYTE,
-    Kind.FOUR_BYTE: _wire.MAXIMUM_FOUR_BYTE,
-    Kind.VARINT: _wire.MAXIMUM_VARINT,
+_SIZES: Mapping[PropertyKind, int] = {
+    PropertyKind.BYTE: 1,
+    PropertyKind.TWO_BYTE: 2,
+    PropertyKind.FOUR_BYTE: 4,
+}
+_MOST: Mapping[PropertyKind, int] = {
+    PropertyKind.BYTE: 255,
+    PropertyKind.TWO_BYTE: _wire.MAXIMUM_TWO_BYTE,
+    PropertyKind.FOUR_BYTE: _wire.MAXIMUM_FOUR_BYTE,
+    PropertyKind.VARINT: _wire.MAXIMUM_VARINT,
 }
 """The largest number that each data type holds."""
 

@@ -1,0 +1,56 @@
+"""How Sphinx builds the documentation."""
+
+from __future__ import annotations
+
+import builtins
+from importlib.metadata import version as installed_version
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+project = "trio_mqtt"
+author = "The trio_mqtt authors"
+copyright = "2026, the trio_mqtt authors"  # noqa: A001 - the name that Sphinx wants
+release = version = installed_version("trio-mqtt")
+
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinxcontrib_trio"]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = f"trio_mqtt {release}"
+default_role = "py:obj"
+highlight_language = "python3"
+
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+autodoc_default_options = {"members": True}
+autodoc_preserve_defaults = True
+autodoc_type_aliases = {"UserProperties": "trio_mqtt.UserProperties"}
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+
+# Names of other projects are not looked up in their documentation, so that the build needs no
+# network; they are right if the type checkers find them. A name in single backquotes is a link if
+# there is something that it can lead to; parameters, which nothing leads to, are written so, too.
+nitpicky = True
+nitpick_ignore_regex = [
+    (r"py:obj", r"[a-z_]+"),
+    (r"py:.*", r"(trio|attrs|collections|contextlib|enum|os|pathlib|ssl|types|typing)\..*"),
+    (r"py:.*", r"({})".format("|".join(name for name in dir(builtins) if name.isidentifier()))),
+]
+
+
+def show_public_bases(
+    _app: Sphinx, _name: str, _class: type, _options: object, bases: list[type]
+) -> None:
+    """Show the public classes that a private base class stands for."""
+    for base in list(bases):
+        if base.__name__.startswith("_"):
+            index = bases.index(base)
+            bases[index : index + 1] = base.__bases__
+
+
+def setup(app: Sphinx) -> None:
+    """Take part in the build."""
+    app.connect("autodoc-process-bases", show_public_bases)
