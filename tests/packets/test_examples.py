@@ -48,8 +48,10 @@ MQTT_5_ROWS: list[Row] = [
             ),
             properties=P(session_expiry_interval=0xFFFFFFFF, receive_maximum=10),
         ),
-        "10 2C 00044D515454 05 D4 003C 08 11 FFFFFFFF 21 000A 0001 63 09 03 0001 74 18 00000005 "
-        + "0001 77 0001 21 0001 75 0001 70",
+        (
+            "10 2C 00044D515454 05 D4 003C 08 11 FFFFFFFF 21 000A 0001 63"
+            "09 03 0001 74 18 00000005 0001 77 0001 21 0001 75 0001 70"
+        ),
     ),
     # CONNACK: flags, code, properties
     (p.ConnAck(), "20 03 00 00 00"),
