@@ -36,9 +36,25 @@ napoleon_use_ivar = True
 nitpicky = True
 nitpick_ignore_regex = [
     (r"py:obj", r"[a-z_]+"),
+    (r"py:class", r"[A-Z]|Answer"),  # type variables, and a union that the text describes
     (r"py:.*", r"(trio|attrs|collections|contextlib|enum|os|pathlib|ssl|types|typing)\..*"),
     (r"py:.*", r"({})".format("|".join(name for name in dir(builtins) if name.isidentifier()))),
 ]
+
+MADE_BY_US = {
+    "trio_mqtt.testing.Held",
+    "trio_mqtt.testing.MemoryStream",
+    "trio_mqtt.testing.Server",
+}
+"""Classes of which users get instances and make none, so that no constructor is shown."""
+
+
+def hide_constructors(
+    _app: Sphinx, _what: str, name: str, _object: object, _options: object, *signature: str | None
+) -> tuple[str, None] | None:
+    """Show the classes that users do not construct without the signature of doing so."""
+    del signature
+    return ("", None) if name in MADE_BY_US else None
 
 
 def show_public_bases(
@@ -54,3 +70,4 @@ def show_public_bases(
 def setup(app: Sphinx) -> None:
     """Take part in the build."""
     app.connect("autodoc-process-bases", show_public_bases)
+    app.connect("autodoc-process-signature", hide_constructors)

@@ -1,23 +1,107 @@
-"""The documentation is complete, and what it shows works."""
+"""The documentation is complete, and what it shows works.
+
+What stands at a Python prompt is compared with what happens. A block of Python code is run against
+the in-process server, with ``mqtt://localhost`` standing for its address:
+
+- a program, which ends with ``trio.run(main)``, by itself;
+- a fragment as the body of an asynchronous function that has a connected ``client``.
+
+A text block behind it, after "It prints" or nothing, is what it prints. It is stopped once it has
+printed that, so that it may be one that runs for ever; without a text block it has to end.
+"""
 
 from __future__ import annotations
 
+import ast
 import doctest
 import importlib
+import inspect
 import re
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
+import trio
+
+import trio_mqtt
+from trio_mqtt.testing import open_server
 
 ROOT: Final = Path(__file__).parent.parent
 PAGES: Final = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.rst")])
-PUBLIC_MODULES: Final = ("trio_mqtt", "trio_mqtt.packets")
+PUBLIC_MODULES: Final = ("trio_mqtt", "trio_mqtt.packets", "trio_mqtt.testing")
+LONGEST_RUN: Final = 20.0
+
+INTRODUCTION: Final = re.compile(r"\s*(It prints:?)?\s*")
+LOCALHOST: Final = re.compile(r"mqtt://localhost(:1883)?\b")
+RST_BLOCK: Final = re.compile(r"\.\. code-block:: (\w+)\n\n((?:   .*\n|\n)+)")
+MARKDOWN_BLOCK: Final = re.compile(r"```(\w+)\n(.*?\n)```\n", re.DOTALL)
 DIRECTIVE: Final = re.compile(r"^\.\. (?:auto|py:)\w+:: ([\w.]+)((?:\n {5,}\w+$)*)", re.MULTILINE)
 
 each_page = pytest.mark.parametrize(
     "page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES]
 )
+
+
+def blocks_of(text: str, suffix: str) -> list[tuple[str, list[str] | None]]:
+    """The blocks of Python code in a page, and the lines that each is said to print."""
+    pattern = MARKDOWN_BLOCK if suffix == ".md" else RST_BLOCK
+    found: list[tuple[str, list[str] | None]] = []
+    end = -1
+    for match in pattern.finditer(text):
+        language, block = match[1], inspect.cleandoc(match[2])
+        if language == "python":
+            found.append((block, None))
+            end = match.end()
+        elif language == "text" and INTRODUCTION.fullmatch(text[end : match.start()]) and found:
+            found[-1] = (found[-1][0], block.splitlines())
+    return found
+
+
+class Printed:
+    """Takes the place of `print`; ends the run when all that was expected has come."""
+
+    def __init__(self, expected: list[str] | None, cancel_scope: trio.CancelScope) -> None:
+        self.expected = expected
+        self.lines: list[str] = []
+        self._cancel_scope = cancel_scope
+
+    def __call__(self, *values: object) -> None:
+        self.lines += " ".join(map(str, values)).splitlines()
+        if self.lines == self.expected:
+            self._cancel_scope.cancel()
+
+
+async def run_block(source: str, expected: list[str] | None, url: str) -> None:
+    """Run a program or a fragment, and compare what it prints."""
+    tree = ast.parse(LOCALHOST.sub(url, source))
+    program = ast.unparse(tree.body[-1]) == "trio.run(main)"
+    if program:
+        tree.body.pop()
+    code = compile(tree, "<documentation>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    cancel_scope = trio.CancelScope()
+    printed = Printed(expected, cancel_scope)
+    with cancel_scope:
+        names: dict[str, Any] = {"print": printed, "trio": trio, "trio_mqtt": trio_mqtt}
+        if program:
+            exec(code, names)  # noqa: S102 - our own documentation
+            await names["main"]()
+        else:
+            async with trio_mqtt.open_client(url) as names["client"]:
+                waiting = eval(code, names)  # noqa: S307 - our own documentation
+                if inspect.isawaitable(waiting):
+                    await waiting
+    if expected is not None:
+        assert printed.lines == expected
+
+
+@each_page
+async def test_the_code_of_a_page_runs(page: Path) -> None:
+    text = await trio.Path(page).read_text()
+    for source, expected in blocks_of(text, page.suffix):
+        with trio.fail_after(LONGEST_RUN):
+            async with open_server(port=0) as server:
+                assert server.url is not None
+                await run_block(source, expected, server.url)
 
 
 @each_page
@@ -28,13 +112,83 @@ def test_what_a_page_shows_at_a_prompt_is_what_happens(page: Path) -> None:
     assert report == []
 
 
+RST_SAMPLE: Final = """
+.. code-block:: python
+
+   async def main():
+       print("mqtt://localhost")
+
+       await trio.sleep_forever()
+
+   trio.run(main)
+
+.. code-block:: text
+
+   URL
+
+Text.
+
+.. code-block:: python
+
+   async def main():
+       print("and this")
+
+   trio.run(main)
+
+More.
+
+.. code-block:: text
+
+   not what it prints
+"""
+
+MARKDOWN_SAMPLE: Final = """
+```sh
+make test
+```
+
+```python
+await client.publish("a", "b")
+```
+"""
+
+
+def test_blocks_are_found_with_what_they_print() -> None:
+    (program, prints), (other, unknown) = blocks_of(RST_SAMPLE, ".rst")
+    assert program.endswith("trio.run(main)")
+    assert prints == ["URL"]
+    assert other.startswith("async def main():\n    print(")
+    assert unknown is None
+    assert blocks_of(MARKDOWN_SAMPLE, ".md") == [('await client.publish("a", "b")', None)]
+
+
+async def test_a_program_is_stopped_when_it_has_printed_all() -> None:
+    [(program, _), _] = blocks_of(RST_SAMPLE, ".rst")
+    await run_block(program, ["mqtt://127.0.0.1:1"], "mqtt://127.0.0.1:1")
+
+
+async def test_a_program_that_prints_something_else_is_found() -> None:
+    [_, (program, _)] = blocks_of(RST_SAMPLE, ".rst")
+    with pytest.raises(AssertionError):
+        await run_block(program, ["something else"], "mqtt://127.0.0.1:1")
+
+
+async def test_a_fragment_has_a_connected_client() -> None:
+    async with open_server(port=0) as server:
+        assert server.url is not None
+        source = 'result = await client.publish("a", "b", qos=1)\nprint(result.reason_code.name)'
+        await run_block(source, ["NO_MATCHING_SUBSCRIBERS"], server.url)
+
+
 def documented_names() -> set[str]:
     """What the reference describes, with the module's name."""
     names: set[str] = set()
     for page in (ROOT / "docs" / "reference").glob("*.rst"):
         text = page.read_text()
-        module = re.search(r"^\.\. (?:current)?module:: ([\w.]+)", text, re.MULTILINE)
+        module = re.search(r"^\.\. (?:current|auto)?module:: ([\w.]+)", text, re.MULTILINE)
         assert module is not None, page
+        if ".. automodule:: " in text:
+            names |= {f"{module[1]}.{name}" for name in importlib.import_module(module[1]).__all__}
         for first, more in DIRECTIVE.findall(text):
             names |= {f"{module[1]}.{name}" for name in (first, *more.split())}
     return names
