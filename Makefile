@@ -40,7 +40,7 @@ pytest: $(VENV)/.test mosquitto  ## the tests, with branch coverage
 	$(BIN)/coverage report --fail-under=95 --precision=2 --skip-covered
 
 test-lowest: .venv-lowest/.installed mosquitto  ## the tests with the oldest dependencies declared
-	TRIO_MQTT_EXAMPLES=10 .venv-lowest/bin/python -m pytest tests
+	TRIO_MQTT_EXAMPLES=100 .venv-lowest/bin/python -m pytest tests
 
 test-python: .venv-$(VERSION)/.installed mosquitto  ## the tests with another PYTHON=python3.13
 	.venv-$(VERSION)/bin/python -m pytest tests

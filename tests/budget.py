@@ -1,7 +1,7 @@
 """How many examples a property test tries: what it asks for, or TRIO_MQTT_EXAMPLES if that is set.
 
-The same examples are drawn each time, so that a change fails for what it changed; more than usual
-are drawn afresh::
+The same examples are drawn each time, so that a change fails for what it changed; from 10,000 on
+they are drawn afresh::
 
     TRIO_MQTT_EXAMPLES=100000 make pytest
 """
@@ -14,6 +14,7 @@ from typing import Final
 import hypothesis
 
 USUAL: Final = 100
+DRAWN_AFRESH: Final = 10_000
 WANTED: Final = int(os.environ.get("TRIO_MQTT_EXAMPLES", "0"))
 
 
@@ -28,7 +29,7 @@ def load_profile() -> None:
         "trio_mqtt",
         max_examples=WANTED or USUAL,
         deadline=None,  # a shared machine may be slow at any moment
-        derandomize=WANTED <= USUAL,
+        derandomize=WANTED < DRAWN_AFRESH,
         print_blob=True,
     )
     hypothesis.settings.load_profile("trio_mqtt")
