@@ -356,6 +356,9 @@ def test_user_properties_and_binary_data_that_cannot_be_sent() -> None:
         ("subscription_identifiers", ("1",)),
         ("user_properties", (["k", "v"],)),
         ("user_properties", ("kv",)),
+        ("user_properties", (("k",),)),
+        ("user_properties", (("k", "v", "w"),)),
+        ("user_properties", ("k", "v")),
     ],
 )
 def test_values_of_another_type(name: str, value: object) -> None:

@@ -378,6 +378,8 @@ def _write_value(row: PropertyRow, value: PropertyValue) -> bytes:
     if not isinstance(value, _TYPES[row.kind]):
         message = f"{row.title} takes {_TYPES[row.kind].__name__}, not {type(value).__name__}"
         raise TypeError(message)
+    if isinstance(value, tuple) and len(value) != 2:  # noqa: PLR2004 - a name and a value
+        raise TypeError(f"{row.title} takes pairs of a name and a value, not {value!r}")
     problem = _why_not(row, value)
     if problem is not None:
         raise LocalProtocolError(f"{row.title} {problem[0]}", statement=problem[1])
