@@ -8,6 +8,9 @@ SOURCES := $(wildcard trio_mqtt tests examples benchmarks tools docs/conf.py)
 EXACT := trio_mqtt/packets/*,trio_mqtt/_protocol/*
 VERSION := $(shell $(PYTHON) -c "import sys; print('%d.%d' % sys.version_info[:2])" 2>/dev/null)
 
+# No look-up of newer releases: the version is pinned.
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
