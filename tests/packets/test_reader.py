@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 
-from tests.packets.support import forbidden, malformed, read_all, refused
+from tests.packets.support import OLD_VERSIONS, drain, forbidden, malformed, read_all, refused
+from tests.packets.test_examples import ROWS
 from trio_mqtt import packets as p
-from trio_mqtt._enums import MQTT_3_1_1, MQTT_5
-from trio_mqtt._errors import RemoteProtocolError
+from trio_mqtt._enums import MQTT_3_1_1, MQTT_5, Protocol, ReasonCode
+from trio_mqtt._errors import MalformedPacket, RemoteProtocolError
+
+TOO_LARGE = ReasonCode.PACKET_TOO_LARGE
 
 
 def test_a_length_ends_where_it_ends_although_the_body_looks_like_more_of_it() -> None:
@@ -40,3 +44,175 @@ def test_the_version_is_known_once_a_connect_names_it_even_if_it_is_wrong_otherw
     with pytest.raises(RemoteProtocolError):
         reader.read_packets()
     assert reader.protocol is MQTT_3_1_1
+
+
+def test_nothing_fed_is_nothing_read() -> None:
+    reader = p.PacketReader()
+    assert reader.protocol is MQTT_5
+    assert reader.read_packets() == []
+    reader.feed(b"")
+    assert reader.read_packets() == []
+    assert reader.buffered == 0
+
+
+def test_packets_in_front_of_a_malformed_one_come_first() -> None:
+    for _, text in ROWS[MQTT_5]:
+        good = bytes.fromhex(text)
+        reader = p.PacketReader(MQTT_5)
+        reader.feed(good * 2 + bytes.fromhex("C1 00") + good)
+        assert len(reader.read_packets()) == 2
+        errors: list[MalformedPacket] = []
+        for _ in range(3):
+            with pytest.raises(MalformedPacket) as caught:
+                reader.read_packets()
+            errors.append(caught.value)
+        assert errors[0] is errors[1] is errors[2]
+        assert errors[0].statement == "MQTT-2.1.3-1"
+
+
+def test_an_error_at_the_limit_waits_its_turn() -> None:
+    reader = p.PacketReader(MQTT_5)
+    reader.feed(bytes.fromhex("C000 D000 C100"))
+    assert reader.read_packets(2) == [p.PingReq(), p.PingResp()]
+    assert reader.buffered == 2
+    with pytest.raises(MalformedPacket):
+        reader.read_packets(2)
+
+
+def test_what_comes_behind_an_error_is_not_kept() -> None:
+    reader = p.PacketReader(MQTT_5)
+    reader.feed(bytes.fromhex("C000 C100 C000"))
+    assert reader.read_packets() == [p.PingReq()]
+    for _ in range(2):
+        assert reader.buffered == 0
+        reader.feed(bytes.fromhex("C000"))
+        with pytest.raises(MalformedPacket):
+            reader.read_packets()
+
+
+def test_an_error_raised_again_does_not_collect_tracebacks() -> None:
+    reader = p.PacketReader(MQTT_5)
+    reader.feed(b"\0\0")
+    depths: list[int] = []
+    for _ in range(5):
+        with pytest.raises(MalformedPacket) as caught:
+            reader.read_packets()
+        depths.append(len(caught.traceback))
+    assert depths[1:] == [depths[1]] * 4
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 7, 256])
+def test_a_limit_cuts_and_loses_nothing(limit: int) -> None:
+    packets = [row[0] for row in ROWS[MQTT_5]]
+    reader = p.PacketReader(MQTT_5)
+    reader.feed(b"".join(bytes.fromhex(row[1]) for row in ROWS[MQTT_5]))
+    found: list[p.Packet] = []
+    while some := reader.read_packets(limit):
+        assert len(some) == min(limit, len(packets) - len(found))
+        found += some
+    assert found == packets
+
+
+def test_feeding_goes_on_between_limited_reads() -> None:
+    """The rest of an earlier chunk and the chunks behind it stay in order."""
+    data = b"".join(p.encode(p.Publish("t", bytes((n,))), MQTT_5) for n in range(200))
+    reader = p.PacketReader(MQTT_5)
+    found: list[p.Packet] = []
+    for start in range(0, len(data), 33):
+        reader.feed(data[start : start + 33])
+        found += reader.read_packets(3)
+    found += drain(reader)
+    assert found == [p.Publish("t", bytes((n,))) for n in range(200)]
+
+
+def test_maximum_packet_size_is_the_whole_packet() -> None:
+    packet = p.Publish("t", bytes(200))
+    data = p.encode(packet, MQTT_5)
+    reader = p.PacketReader(MQTT_5, maximum_packet_size=len(data))
+    reader.feed(data)
+    assert reader.read_packets() == [packet]
+    reader.maximum_packet_size = len(data) - 1
+    reader.feed(data)
+    with pytest.raises(RemoteProtocolError) as caught:
+        reader.read_packets()
+    assert caught.value.reason_code is TOO_LARGE
+    assert caught.value.statement == "MQTT-3.1.2-24"
+
+
+@pytest.mark.parametrize("header", ["30 7F", "32 8001", "82 FFFF7F", "10 FFFFFF7F", "C0 8080 8001"])
+def test_maximum_packet_size_counts_before_the_body_has_come(header: str) -> None:
+    data = bytes.fromhex(header)
+    for whole in (True, False):
+        reader = p.PacketReader(MQTT_5, maximum_packet_size=100)
+        for byte in data[:-1]:
+            reader.feed(bytes((byte,)))
+            if not whole:
+                assert reader.read_packets() == []
+        reader.feed(data[-1:])
+        with pytest.raises(RemoteProtocolError) as caught:
+            reader.read_packets()
+        assert caught.value.reason_code is TOO_LARGE
+
+
+@pytest.mark.parametrize("protocol", OLD_VERSIONS)
+def test_maximum_packet_size_is_no_statement_below_mqtt_5(protocol: Protocol) -> None:
+    reader = p.PacketReader(protocol, maximum_packet_size=10)
+    reader.feed(b"\x30\x0a")
+    with pytest.raises(RemoteProtocolError) as caught:
+        reader.read_packets()
+    assert (caught.value.reason_code, caught.value.statement) == (TOO_LARGE, None)
+
+
+def test_the_class_of_publish_can_be_chosen() -> None:
+    @attrs.define
+    class Mine(p.Publish):
+        taken: bool = False
+
+    reader = p.PacketReader(MQTT_5, publish_type=Mine)
+    sent = p.Publish("t", b"x", 2, True, True, 9, p.Properties(topic_alias=4))  # noqa: FBT003
+    reader.feed(p.encode(sent, MQTT_5))
+    (packet,) = reader.read_packets()
+    assert isinstance(packet, Mine)
+    assert packet == Mine("t", b"x", 2, True, True, 9, sent.properties)  # noqa: FBT003
+    assert not packet.taken
+
+
+def test_more_topics_and_properties_than_are_remembered() -> None:
+    """What was forgotten is read anew, and long ones are never remembered."""
+    sent = [
+        p.Publish(f"topic/{n}", b"", properties=p.Properties(correlation_data=b"%d" % n))
+        for n in range(1100)
+    ]
+    long = p.Publish("x" * 300, b"", properties=p.Properties(content_type="y" * 300))
+    data = b"".join(p.encode(packet, MQTT_5) for packet in [long, *sent, long])
+    reader = p.PacketReader(MQTT_5)
+    for _ in range(2):
+        reader.feed(data)
+        assert drain(reader) == [long, *sent, long]
+    assert len(reader._topics) <= 1024
+    assert len(reader._property_blocks) <= 1024
+    assert max(map(len, reader._topics)) <= 256
+    assert max(map(len, reader._property_blocks)) <= 256
+
+
+def test_a_bad_topic_is_never_remembered_as_a_good_one() -> None:
+    for body in ("0001 2B 00", "0001 FF 00", "0001 00 00", "0001 61 02 01 05"):
+        data = bytes.fromhex(body)
+        reader = p.PacketReader(MQTT_5)
+        reader.feed(bytes((0x30, len(data))) + data)
+        with pytest.raises(RemoteProtocolError):
+            reader.read_packets()
+        assert not reader._property_blocks
+        assert not reader._topics
+
+
+def test_what_is_printed_hides_payloads_and_credentials() -> None:
+    connect = p.Connect("c", username="alice", password=b"sesame", will=p.WillMessage("w", b"gone"))
+    shown = repr(connect)
+    assert "alice" not in shown
+    assert "sesame" not in shown
+    assert "gone" not in shown
+    assert "password=<6 bytes>" in shown
+    assert "username=<hidden>" in shown
+    assert "username=None, password=None" in repr(p.Connect("c"))
+    assert "payload=<3 bytes>" in repr(p.Publish("t", b"abc"))
