@@ -1,0 +1,80 @@
+"""An MQTT client for Trio: MQTT 5.0, 3.1.1 and 3.1; nothing lost, nothing doubled."""
+
+from __future__ import annotations
+
+from trio_mqtt._client._client import Client, ClientStatistics
+from trio_mqtt._client._message import Message
+from trio_mqtt._client._open import open_client
+from trio_mqtt._client._options import Will
+from trio_mqtt._client._outgoing import Delivery, Payload, PublishOptions, PublishResult
+from trio_mqtt._client._publisher import Publisher
+from trio_mqtt._client._subscription import Subscription, SubscriptionStatistics
+from trio_mqtt._enums import (
+    MQTT_3_1,
+    MQTT_3_1_1,
+    MQTT_5,
+    Protocol,
+    QoS,
+    ReasonCode,
+    RetainHandling,
+)
+from trio_mqtt._errors import (
+    ConnectFailed,
+    ConnectionLost,
+    ConnectRejected,
+    FeatureNotSupported,
+    LocalProtocolError,
+    MalformedPacket,
+    MQTTError,
+    PacketTooLarge,
+    PublishRejected,
+    RemoteProtocolError,
+    SessionLost,
+    SubscribeRejected,
+    UnsubscribeRejected,
+)
+from trio_mqtt._protocol.server_info import ServerInfo
+from trio_mqtt._topics import topic_matches
+
+__all__ = [
+    "MQTT_3_1",
+    "MQTT_3_1_1",
+    "MQTT_5",
+    "Client",
+    "ClientStatistics",
+    "ConnectFailed",
+    "ConnectRejected",
+    "ConnectionLost",
+    "Delivery",
+    "FeatureNotSupported",
+    "LocalProtocolError",
+    "MQTTError",
+    "MalformedPacket",
+    "Message",
+    "PacketTooLarge",
+    "Payload",
+    "Protocol",
+    "PublishOptions",
+    "PublishRejected",
+    "PublishResult",
+    "Publisher",
+    "QoS",
+    "ReasonCode",
+    "RemoteProtocolError",
+    "RetainHandling",
+    "ServerInfo",
+    "SessionLost",
+    "SubscribeRejected",
+    "Subscription",
+    "SubscriptionStatistics",
+    "UnsubscribeRejected",
+    "Will",
+    "open_client",
+    "topic_matches",
+]
+
+# What is public says so of itself, wherever it was written.
+for _public in [globals()[_name] for _name in __all__]:
+    if isinstance(_public, type) or hasattr(_public, "__wrapped__"):
+        _public.__module__ = __name__
+topic_matches.__module__ = __name__

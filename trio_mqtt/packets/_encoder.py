@@ -164,6 +164,25 @@ def _long_head(first: int, length: int) -> bytes:
     return bytes((first,)) + _wire.write_varint(length)
 
 
+def encode_topic(topic: str) -> bytes:
+    """A Topic Name to publish to, as a UTF-8 Encoded String with its length.
+
+    Raises:
+        LocalProtocolError: it is no Topic Name.
+    """
+    check_topic_name(topic)
+    return _wire.write_string(topic, "the Topic Name")
+
+
+def encode_publish_properties(properties: Properties) -> bytes:
+    """The property length and properties of a PUBLISH.
+
+    Raises:
+        LocalProtocolError: one cannot stand there, or its value is forbidden.
+    """
+    return write_properties(properties, _P.PUBLISH)
+
+
 def publish_flags(qos: int, *, retain: bool, dup: bool) -> int:
     """DUP, QoS and RETAIN as they stand in the fixed header (3.3.1)."""
     return (DUP_FLAG if dup else 0) | qos << 1 | (1 if retain else 0)

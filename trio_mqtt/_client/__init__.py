@@ -1,0 +1,1 @@
+"""The client on Trio: what application code talks to."""

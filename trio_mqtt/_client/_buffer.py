@@ -1,0 +1,130 @@
+"""The bounded buffer of one subscription; no waiting, no Trio.
+
+Two queues, merged by order of arrival. *Windowed* messages (QoS 1 and 2) need no bound of their
+own: the Server sends no more than our Receive Maximum until some are settled. *Loose* ones (QoS 0,
+and all that are settled on receipt) are bounded here, by count and bytes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    from trio_mqtt._client._message import Message
+
+Overflow = Literal["wait", "drop_oldest", "drop_newest"]
+"""What happens to a QoS 0 message for which a buffer has no room."""
+
+MOST_BYTES: Final = 1024 * 1024
+OVERHEAD: Final = 256
+"""What a message takes beside its payload, about, in bytes."""
+
+
+class Buffer:
+    """Messages between the reader and application code.
+
+    Args:
+        name: what it is called in the log.
+        most: how many loose messages it holds.
+        overflow: what happens to more.
+
+    Attributes:
+        name: what it is called in the log.
+        blocking: whether it holds the reader back.
+        received: how many messages were put in.
+        taken: how many were taken out.
+        dropped: how many were dropped for want of room.
+        loose_bytes: what the loose messages take, in bytes.
+        stalled: whether the consumer has taken nothing for so long that holding the reader back
+            is over.
+    """
+
+    def __init__(self, name: str, most: int, overflow: Overflow) -> None:
+        self.name = name
+        self.blocking = False
+        self.received = 0
+        self.taken = 0
+        self.dropped = 0
+        self.loose_bytes = 0
+        self.stalled = False
+        self._most = most
+        self._overflow = overflow
+        self._windowed: deque[Message] = deque()
+        self._loose: deque[Message] = deque()
+
+    def __len__(self) -> int:
+        """How many messages wait."""
+        return len(self._windowed) + len(self._loose)
+
+    def __bool__(self) -> bool:
+        """Whether a message waits."""
+        return bool(self._windowed or self._loose)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the loose messages have reached their bound."""
+        return len(self._loose) >= self._most or self.loose_bytes >= MOST_BYTES
+
+    @property
+    def may_block(self) -> bool:
+        """Whether the reader can be held back, so that nothing need be dropped."""
+        return self._overflow == "wait" and not self.stalled
+
+    @property
+    def is_half_empty(self) -> bool:
+        """Whether it is worth filling it again."""
+        return len(self._loose) <= self._most // 2 and self.loose_bytes <= MOST_BYTES // 2
+
+    @property
+    def is_overgrown(self) -> bool:
+        """Whether a full buffer that could not hold the reader back is at its last limit.
+
+        That is the larger of twice its bound and 1 MiB.
+        """
+        if self.loose_bytes >= 2 * MOST_BYTES:
+            return True
+        return len(self._loose) >= 2 * self._most and self.loose_bytes >= MOST_BYTES
+
+    def stall(self) -> None:
+        """Nothing was taken for the stall timeout: drop, and do not hold the reader back."""
+        self.stalled = True
+        self.blocking = False
+
+    def put_windowed(self, message: Message) -> None:
+        """Add a message that the Receive Maximum bounds."""
+        self.received += 1
+        message._arrival = self.received
+        self._windowed.append(message)
+
+    def put_loose(self, message: Message) -> None:
+        """Add a message that nothing else bounds; one may be dropped for it, or be dropped."""
+        self.received += 1
+        message._arrival = self.received
+        if self.is_full and (self._overflow != "wait" or self.is_overgrown):
+            self.dropped += 1
+            if self._overflow == "drop_newest":
+                return
+            self.loose_bytes -= len(self._loose.popleft().payload) + OVERHEAD
+        self._loose.append(message)
+        self.loose_bytes += len(message.payload) + OVERHEAD
+
+    def take(self) -> Message:
+        """The message that came first; IndexError if there is none."""
+        windowed, loose = self._windowed, self._loose
+        if windowed and not (loose and loose[0]._arrival < windowed[0]._arrival):
+            message = windowed.popleft()
+        else:
+            message = loose.popleft()
+            self.loose_bytes -= len(message.payload) + OVERHEAD
+        self.taken += 1
+        return message
+
+    def clear(self) -> list[Message]:
+        """Empty it; the windowed messages are the caller's to settle or to leave."""
+        windowed = list(self._windowed)
+        self.dropped += len(self._loose)
+        self._windowed.clear()
+        self._loose.clear()
+        self.loose_bytes = 0
+        return windowed

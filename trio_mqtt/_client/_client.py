@@ -1,0 +1,322 @@
+"""The client that application code holds in its hands."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Unpack
+
+import attrs
+import trio
+
+from trio_mqtt._client._outgoing import (
+    ACCEPTED,
+    Delivery,
+    Payload,
+    PublishOptions,
+    PublishResult,
+    result_of,
+)
+from trio_mqtt._client._publisher import Publisher
+from trio_mqtt._client._subscribing import SubscribeOptions, SubscriptionManager
+from trio_mqtt._enums import RetainHandling
+from trio_mqtt._errors import LocalProtocolError, UnsubscribeRejected
+from trio_mqtt._topics import check_topic_filter
+from trio_mqtt.packets import Unsubscribe
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from trio_mqtt._client._buffer import Overflow
+    from trio_mqtt._client._subscription import Ack
+    from trio_mqtt._client._supervisor import Supervisor
+    from trio_mqtt._protocol.exchanges import OutgoingMessage
+    from trio_mqtt._protocol.server_info import ServerInfo
+
+
+@attrs.frozen(kw_only=True)
+class ClientStatistics:
+    """Counters and gauges of a client.
+
+    Attributes:
+        published: messages that the client has accepted for sending.
+        queued: QoS 1 and 2 messages that wait for a place in the window.
+        unfinished: QoS 1 and 2 messages, SUBSCRIBEs and UNSUBSCRIBEs whose exchange is not over,
+            the queued ones among them.
+        window: how many more QoS 1 and 2 messages the Server takes now.
+        output_bytes: bytes that wait to be sent.
+        unsettled: QoS 1 and 2 messages received whose exchange is not over.
+        unclaimed: messages left unsettled, waiting for a subscription that takes them.
+        unclaimed_released: messages that waited in vain and were acknowledged.
+        strays: messages received that nothing here had subscribed to.
+        stray_acknowledgements: acknowledgements received that belonged to nothing.
+        receive_maximum_exceeded: messages that the Server sent beyond our Receive Maximum.
+        dropped: QoS 0 messages that arrived for a kept Topic Filter with no subscription.
+        tasks_awaiting_answers: tasks that await an acknowledgement or another answer.
+        reading_paused: for how long reading has been paused by full buffers, in seconds.
+    """
+
+    published: int
+    queued: int
+    unfinished: int
+    window: int
+    output_bytes: int
+    unsettled: int
+    unclaimed: int
+    unclaimed_released: int
+    strays: int
+    stray_acknowledgements: int
+    receive_maximum_exceeded: int
+    dropped: int
+    tasks_awaiting_answers: int
+    reading_paused: float
+
+
+class Client:
+    """A connection to an MQTT Server; made by `open_client`.
+
+    Its methods may be called from any task, inside the block of `open_client`.
+    """
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+        self._sending = supervisor.sending
+        self._deliveries = supervisor.deliveries
+
+    def __repr__(self) -> str:
+        """The Server and the Client Identifier."""
+        server = self.server
+        name = self._sending.server_name
+        return f"<trio_mqtt.Client {server.client_id!r} at {name}, {server.protocol.title}>"
+
+    @property
+    def server(self) -> ServerInfo:
+        """What the Server granted in CONNACK (3.2.2.3)."""
+        return self._sending.server
+
+    def statistics(self) -> ClientStatistics:
+        """Counters and gauges, as of now."""
+        session, deliveries = self._supervisor.session, self._deliveries
+        connection = self._supervisor.connection
+        return ClientStatistics(
+            published=self._sending.published,
+            queued=len(session.queue),
+            unfinished=session.unfinished,
+            window=connection.sender.quota if connection else 0,
+            output_bytes=connection.output.size if connection else 0,
+            unsettled=connection.receiver.unsettled if connection else 0,
+            unclaimed=len(deliveries.unclaimed),
+            unclaimed_released=deliveries.unclaimed_released,
+            strays=deliveries.strays,
+            stray_acknowledgements=connection.sender.strays if connection else 0,
+            receive_maximum_exceeded=connection.receiver.overruns if connection else 0,
+            dropped=deliveries.dropped,
+            tasks_awaiting_answers=deliveries.valve.awaited,
+            reading_paused=deliveries.valve.paused_until_now(),
+        )
+
+    # -- publishing ---------------------------------------------------------------------------
+
+    async def publish(
+        self,
+        topic: str,
+        payload: Payload = b"",
+        *,
+        qos: int = 0,
+        retain: bool = False,
+        **options: Unpack[PublishOptions],
+    ) -> PublishResult:
+        """Publish an Application Message and wait until the exchange is complete.
+
+        At QoS 0 that is when the outgoing buffer has taken it, at QoS 1 with PUBACK, at QoS 2 with
+        PUBCOMP (4.3).
+
+        Cancelled before the client has accepted the message, nothing has happened; afterwards,
+        only the waiting ends: the message is sent and acknowledged in the background.
+
+        Args:
+            topic: the Topic Name.
+            payload: bytes, a bytes-like object, or a str, which is sent as UTF-8 and, on MQTT 5.0,
+                marked as text.
+            qos: 0, 1 or 2.
+            retain: whether the Server keeps the message for later subscribers (3.3.1.3).
+            **options: `message_expiry` in seconds, `content_type`, `response_topic`,
+                `correlation_data` and `user_properties`; MQTT 5.0 only.
+
+        Raises:
+            PublishRejected: the Server answered with a Reason Code of 0x80 or above.
+            LocalProtocolError: the standard forbids the message.
+            FeatureNotSupported: this Server or version of MQTT does not have what it needs.
+            PacketTooLarge: the Server does not take so much.
+            TypeError: the payload is neither bytes-like nor str.
+            ConnectionLost: the client failed before the exchange was complete.
+            trio.ClosedResourceError: the client is closed.
+        """
+        sending = self._sending
+        message = sending.make(topic, payload, qos=qos, retain=retain, options=options)
+        if not qos:
+            await sending.admit(message)
+            return ACCEPTED
+        done = trio.Event()
+        message.listener = lambda _message: done.set()
+        await sending.admit(message)
+        await sending.await_answer(done)
+        return result_of(message, sending.server_name)
+
+    async def enqueue(
+        self,
+        topic: str,
+        payload: Payload = b"",
+        *,
+        qos: int = 1,
+        retain: bool = False,
+        **options: Unpack[PublishOptions],
+    ) -> Delivery:
+        """Hand a message to the session, to be sent and acknowledged in the background.
+
+        Waits only for room in the outgoing queue. Cancelled, nothing has happened. The arguments
+        and errors are those of `publish`, except that the Server's answer is told by
+        `Delivery.wait`.
+        """
+        message = self._sending.make(topic, payload, qos=qos, retain=retain, options=options)
+        delivery = self._delivery(message)
+        await self._sending.admit(message)
+        return delivery
+
+    def publish_nowait(
+        self,
+        topic: str,
+        payload: Payload = b"",
+        *,
+        qos: int = 0,
+        retain: bool = False,
+        **options: Unpack[PublishOptions],
+    ) -> Delivery:
+        """Hand a message to the session without waiting; the synchronous twin of `enqueue`.
+
+        Raises:
+            trio.WouldBlock: there is no room for it now.
+        """
+        message = self._sending.make(topic, payload, qos=qos, retain=retain, options=options)
+        delivery = self._delivery(message)
+        self._sending.admit_nowait(message)
+        return delivery
+
+    def _delivery(self, message: OutgoingMessage) -> Delivery:
+        return Delivery(message, self._sending)
+
+    @asynccontextmanager
+    async def open_publisher(self, *, qos: int = 1) -> AsyncIterator[Publisher]:
+        """Open a publisher that does not wait for each acknowledgement.
+
+        Leaving the block waits for all of them; if the block failed or was cancelled, the messages
+        are completed in the background instead.
+
+        Args:
+            qos: 0, 1 or 2.
+
+        Raises:
+            PublishRejected: on leaving; the Server refused one of the messages. A note on it tells
+                how many more, `Publisher.rejections` holds them.
+            MQTTError: on leaving; the client failed.
+        """
+        if qos not in (0, 1, 2):
+            message = f"qos is {qos!r}; it must be 0, 1 or 2"
+            raise LocalProtocolError(message, statement="MQTT-3.3.1-4")
+        publisher = Publisher(self._sending, qos)
+        try:
+            yield publisher
+        except BaseException:
+            publisher._closed = True
+            raise
+        await publisher._settle()
+
+    # -- subscribing --------------------------------------------------------------------------
+
+    def subscribe(  # noqa: PLR0913 - the options of the standard and of the buffer
+        self,
+        *topic_filters: str,
+        qos: int = 0,
+        no_local: bool = False,
+        retain_as_published: bool = False,
+        retain_handling: int = RetainHandling.SEND_ON_SUBSCRIBE,
+        buffer: int = 1000,
+        overflow: Overflow = "wait",
+        ack: Ack = "when_done",
+        keep: bool = False,
+    ) -> SubscriptionManager:
+        """Subscribe for the time of an ``async with`` block, which gets a `Subscription`.
+
+        Entering sends SUBSCRIBE and waits for SUBACK. Leaving sends UNSUBSCRIBE, unless another
+        block holds the Topic Filter or it is kept; it waits for UNSUBACK if the block ended
+        normally. An entry that is cancelled or partly refused unsubscribes what was granted.
+
+        Args:
+            *topic_filters: one or more Topic Filters.
+            qos: the highest QoS with which messages are to come.
+            no_local: leave out messages that this client published (MQTT 5.0).
+            retain_as_published: keep the RETAIN flag as the publisher set it (MQTT 5.0).
+            retain_handling: when retained messages are sent (MQTT 5.0); a `RetainHandling`.
+            buffer: how many QoS 0 messages wait for the loop; beside it, 1 MiB is a bound.
+            overflow: what happens to more: ``"wait"`` stops reading from the Server where that
+                cannot lock up the program, ``"drop_oldest"``, ``"drop_newest"``.
+            ack: when a QoS 1 or 2 message is settled: ``"when_done"``, as the loop asks for the
+                next or by a call; ``"manual"``, by a call only; ``"on_receipt"``, once it is in
+                the buffer.
+            keep: leave the Topic Filter subscribed on exit.
+
+        Raises:
+            SubscribeRejected: on entry; the Server refused a Topic Filter.
+            LocalProtocolError: on entry; the standard forbids the subscription.
+            FeatureNotSupported: on entry; the Server does not have what it needs.
+            ConnectionLost: on entry; the client failed.
+        """
+        options = SubscribeOptions(
+            qos=qos,
+            no_local=no_local,
+            retain_as_published=retain_as_published,
+            retain_handling=RetainHandling(retain_handling),
+            buffer=buffer,
+            overflow=overflow,
+            ack=ack,
+            keep=keep,
+        )
+        return SubscriptionManager(
+            self._sending, self._deliveries, self.server, topic_filters, options
+        )
+
+    async def unsubscribe(self, *topic_filters: str) -> None:
+        """Send UNSUBSCRIBE and wait for UNSUBACK, whoever subscribed to these Topic Filters.
+
+        A subscription that holds one gets nothing more for it. Cancelled, only the waiting ends.
+
+        Raises:
+            UnsubscribeRejected: the Server refused one.
+            LocalProtocolError: one is no Topic Filter.
+            ConnectionLost: the client failed.
+        """
+        for topic_filter in topic_filters:
+            check_topic_filter(topic_filter)
+        if not topic_filters:
+            message = "unsubscribe needs at least one Topic Filter"
+            raise LocalProtocolError(message, statement="MQTT-3.10.3-2")
+        self._deliveries.check_open()
+        routes = self._deliveries.routes
+        for topic_filter in topic_filters:
+            route = routes.get(topic_filter)
+            if route is not None:
+                routes.remove(route)
+        answer = await self._sending.ask(Unsubscribe(0, topic_filters))
+        reasons = {
+            topic_filter: code
+            for topic_filter, code in zip(topic_filters, answer.reason_codes, strict=False)
+            if code.is_failure
+        }
+        if reasons:
+            listed = ", ".join(f"{each!r} {code.describe()}" for each, code in reasons.items())
+            message = f"{self._sending.server_name} refused to unsubscribe {listed}"
+            raise UnsubscribeRejected(
+                message,
+                reasons=reasons,
+                reason_string=answer.properties.reason_string,
+                user_properties=answer.properties.user_properties,
+            )

@@ -1,0 +1,221 @@
+"""Who gets a received message, and what becomes of it afterwards.
+
+The one place that knows the routes, the unclaimed messages and the way to the acknowledgement.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from trio_mqtt._client._message import Message, SharedReceipt
+from trio_mqtt._client._routes import Routes
+from trio_mqtt._client._valve import Valve
+from trio_mqtt._enums import MQTT_5, ReasonCode
+from trio_mqtt._errors import FeatureNotSupported
+from trio_mqtt._topics import topic_matches
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from trio_mqtt._client._subscription import Subscription
+    from trio_mqtt._protocol.receiver import Receiver
+
+_SUCCESS: Final = ReasonCode.SUCCESS
+_logger = logging.getLogger("trio_mqtt")
+
+
+class ReceiveWindow:
+    """Below MQTT 5.0 nothing but a pause of the reader bounds the unsettled messages."""
+
+    def __init__(self) -> None:
+        self.name = "the receive_maximum of unsettled messages"
+        self.taken = 0
+        self.bounded = True
+
+    def stall(self) -> None:
+        """Messages that are to be acknowledged cannot be dropped; keep reading all the same."""
+        self.bounded = False
+
+
+class Deliveries:
+    """Routes messages to subscriptions and settlements back to the connection.
+
+    Args:
+        receive_maximum: how many messages may be unsettled at once.
+        unclaimed_timeout: how long an unclaimed message waits for a subscription, in seconds.
+        check_open: raises if the client is closed or has failed.
+        acknowledged: called when an acknowledgement may have become due.
+        start: starts a background task.
+
+    Attributes:
+        routes: the subscriptions by Topic Filter.
+        valve: says when the reader must pause.
+        unclaimed: messages that nobody holds, in order, with the time when they are released.
+        unclaimed_released: how many were acknowledged since nobody claimed them in time.
+        subscriptions: those whose block is entered and not left.
+        strays: messages that nothing here had subscribed to.
+        dropped: QoS 0 messages that were left unclaimed.
+    """
+
+    def __init__(
+        self,
+        *,
+        receive_maximum: int,
+        unclaimed_timeout: float,
+        check_open: Callable[[], None],
+        acknowledged: Callable[[], None],
+        start: Callable[[Callable[[], Awaitable[None]]], None],
+    ) -> None:
+        self.routes = Routes()
+        self.valve = Valve()
+        self.unclaimed: dict[Message, float] = {}
+        self.unclaimed_released = 0
+        self.strays = 0
+        self.dropped = 0
+        self.subscriptions: set[Subscription] = set()
+        self.check_open = check_open
+        self._receive_maximum = receive_maximum
+        self._unclaimed_timeout = unclaimed_timeout
+        self._acknowledged = acknowledged
+        self._start = start
+        self._releasing = False
+        self._receiver: Receiver | None = None
+        self._window = ReceiveWindow()
+
+    def connected(self, receiver: Receiver) -> None:
+        """Acknowledge on this connection from now on."""
+        self._receiver = receiver
+
+    def close(self) -> None:
+        """Let everybody who waits for a message see that the client failed or is closed."""
+        for subscription in self.subscriptions:
+            subscription._wake_all()
+
+    # -- in -----------------------------------------------------------------------------------
+
+    def deliver(self, message: Message) -> None:
+        """Give a message to the subscriptions that it is for."""
+        subscription = self.routes.only(message.topic)
+        if subscription is not None:
+            subscription._put(message)
+        else:
+            self._deliver_to_several(message)
+        if message.qos:
+            self._watch_window()
+
+    def _deliver_to_several(self, message: Message) -> None:
+        holders, subscribed = self.routes.find(message)
+        if len(holders) == 1:
+            holders[0]._put(message)
+        elif holders:
+            shared = SharedReceipt(message, len(holders))
+            for holder in holders:
+                holder._put(message._copy_for_another(shared))
+        elif not subscribed:
+            self.strays += 1
+            self._acknowledge(message, _SUCCESS)  # MQTT-4.5.0-2
+        else:
+            self.leave_unclaimed(message)
+
+    def _watch_window(self) -> None:
+        receiver = self._receiver
+        if receiver is None or receiver.protocol is MQTT_5 or not self._window.bounded:
+            return
+        if receiver.unsettled >= self._receive_maximum:
+            self.valve.block(self._window)
+
+    # -- out ----------------------------------------------------------------------------------
+
+    def settle(self, message: Message, reason_code: ReasonCode) -> None:
+        """Note that one holder has dealt with a QoS 1 or 2 message."""
+        if message.settled is not None:
+            return
+        self.unclaimed.pop(message, None)
+        shared = message._shared
+        if shared is None:
+            self._acknowledge(message, reason_code)
+            return
+        message.settled = reason_code
+        shared.holders -= 1
+        shared.accepted = shared.accepted or not reason_code.is_failure
+        if not shared.holders:
+            self._acknowledge(shared.original, _SUCCESS if shared.accepted else reason_code)
+
+    def _acknowledge(self, message: Message, reason_code: ReasonCode) -> None:
+        receiver = self._receiver
+        if receiver is None or not message.qos:
+            return
+        receiver.settle(message, reason_code)
+        self._acknowledged()
+        if self.valve.blockers and receiver.unsettled < self._receive_maximum:
+            self._window.taken += 1
+            self._window.bounded = True
+            self.valve.unblock(self._window)
+
+    def check_rejection(self, message: Message) -> None:
+        """Raise FeatureNotSupported if a message cannot be rejected."""
+        if not message.qos:
+            text = "a QoS 0 message has no acknowledgement that could reject it"
+            raise FeatureNotSupported(text)
+        if self._receiver is not None and self._receiver.protocol is not MQTT_5:
+            title = self._receiver.protocol.title
+            text = f"{title} has no way to reject a message; settle it, or leave it unacknowledged"
+            raise FeatureNotSupported(text)
+
+    # A message that is unclaimed can still be settled by whoever has it in hand.
+
+    def _settle(self, message: Message, reason_code: ReasonCode) -> None:
+        self.settle(message, reason_code)
+
+    def _check_rejection(self, message: Message) -> None:
+        self.check_rejection(message)
+
+    def _leave_unclaimed(self, message: Message) -> None:
+        """It is unclaimed already."""
+
+    # -- unclaimed ----------------------------------------------------------------------------
+
+    def leave_unclaimed(self, message: Message) -> None:
+        """Keep an unsettled message for the next subscription that matches it."""
+        if not message.qos:
+            self.dropped += 1
+            return
+        if message.settled is not None:
+            return
+        message._holder = self
+        self.unclaimed[message] = trio.current_time() + self._unclaimed_timeout
+        if not self._releasing:
+            self._releasing = True
+            self._start(self._release_overdue)
+
+    def claim(self, subscription: Subscription, topic_filters: tuple[str, ...]) -> None:
+        """Hand the unclaimed messages that match to a new subscription, in order."""
+        for message in list(self.unclaimed):
+            if any(topic_matches(each, message.topic) for each in topic_filters):
+                del self.unclaimed[message]
+                message._holder = None
+                again = message._copy_for_another(message._shared)
+                again.attempt = message.attempt + 1
+                if message._shared is None:
+                    again._shared = SharedReceipt(message, 1)
+                subscription._put(again)
+
+    async def _release_overdue(self) -> None:
+        while self.unclaimed:
+            message, release_at = next(iter(self.unclaimed.items()))
+            if trio.current_time() < release_at:
+                await trio.sleep_until(release_at)
+                continue
+            self.unclaimed_released += 1
+            _logger.warning(
+                "a QoS %d message to %r was left unsettled and not claimed by a subscription for "
+                "%g s; it is acknowledged now",
+                message.qos,
+                message.topic,
+                self._unclaimed_timeout,
+            )
+            self.settle(message, _SUCCESS)
+        self._releasing = False

@@ -1,0 +1,256 @@
+"""One Network Connection at work: the stream, and the tasks that read, write and keep it alive.
+
+Only the writer calls `send_all`, so no packet is ever torn by a cancelled publisher; whoever has
+something to send appends it to the connection's output and wakes the writer. Only the reader takes
+bytes from the stream. Each task turns its own failures into the one `loss` of the link, so that no
+exception group arises.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from trio_mqtt._client._waiting import Wakeup
+from trio_mqtt._enums import MQTT_5
+from trio_mqtt._errors import ConnectFailed, ConnectionLost, MQTTError, RemoteProtocolError
+from trio_mqtt.packets import ConnAck, Disconnect, Properties
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trio_mqtt._client._valve import Valve
+    from trio_mqtt._protocol.connection import Connection, Event
+
+_JOINED: Final = 64 * 1024
+"""Chunks are joined for sending up to about this many bytes; larger ones are not copied."""
+_KEEP_ALIVE_SHARE: Final = 0.9
+"""The part of the Keep Alive after which PINGREQ goes out, so that it is there in time."""
+_FAREWELL_TIMEOUT: Final = 1.0
+_logger = logging.getLogger("trio_mqtt")
+
+
+class Link:
+    """A stream with the MQTT connection on it.
+
+    Args:
+        name: the Server's address, for messages.
+        stream: the bytes.
+        connection: the protocol.
+        valve: says when the reader must pause.
+        ping_timeout: how long the Server may be silent after a PINGREQ, in seconds.
+        deliver: takes each event, in order; may raise ConnectionLost.
+        progress: called when a batch of events was delivered and when output was sent.
+
+    Attributes:
+        name: the Server's address, for messages.
+        connection: the protocol.
+        heard: whether the Server has sent a byte.
+        loss: why the connection ended, or None if it goes on or we ended it.
+        wake_writer: to be called when there is output.
+    """
+
+    def __init__(  # noqa: PLR0913 - the parts that a connection is made of
+        self,
+        name: str,
+        stream: trio.abc.Stream,
+        connection: Connection,
+        *,
+        valve: Valve,
+        ping_timeout: float,
+        deliver: Callable[[Event], None],
+        progress: Callable[[], None],
+    ) -> None:
+        self.name = name
+        self.connection = connection
+        self.heard = False
+        self.loss: MQTTError | None = None
+        self.wake_writer = Wakeup()
+        self._stream = stream
+        self._valve = valve
+        self._ping_timeout = ping_timeout
+        self._deliver = deliver
+        self._progress = progress
+        self._scope = trio.CancelScope()
+        self._last_sent = self._last_received = trio.current_time()
+
+    # -- CONNECT and CONNACK ------------------------------------------------------------------
+
+    async def handshake(self) -> ConnAck:
+        """Send CONNECT and wait for the answer, whatever it is.
+
+        Raises:
+            ConnectFailed: the Server closed, or broke the connection.
+            RemoteProtocolError: it sent something else.
+        """
+        connection = self.connection
+        how = "closed the connection"
+        cause: BaseException | None = None
+        try:
+            await self._stream.send_all(b"".join(connection.output.take()))
+            while True:
+                data = await self._stream.receive_some()
+                if not data:
+                    break
+                self.heard = True
+                connection.receive_data(data)
+                for event in connection.next_events():
+                    if isinstance(event, ConnAck):
+                        self._last_sent = self._last_received = trio.current_time()
+                        return event
+        except trio.BrokenResourceError as error:
+            how = "broke the connection"
+            cause = error
+        when = "in the middle of its answer" if self.heard else "before it sent a byte"
+        message = (
+            f"cannot connect to {self.name}: the server {how} {when}; is it an MQTT server, and "
+            f"does it speak {connection.protocol.title}?"
+        )
+        raise ConnectFailed(message, stage="CONNECT") from cause
+
+    # -- life ---------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Read, write and keep alive until the connection is lost, or DISCONNECT was sent."""
+        async with trio.open_nursery() as nursery:
+            self._scope = nursery.cancel_scope
+            nursery.start_soon(self._read)
+            nursery.start_soon(self._write)
+            await self._keep_alive()
+
+    def end(self, packet: Disconnect | None = None) -> None:
+        """Send what waits, then DISCONNECT; `run` returns once that is done."""
+        self.connection.disconnect(packet)
+        self.wake_writer()
+
+    def drop(self) -> None:
+        """Close without a word, as a crash would."""
+        self._scope.cancel()
+
+    def _lose(self, error: MQTTError) -> None:
+        if self.loss is None:
+            self.loss = error
+        self._scope.cancel()
+
+    async def _read(self) -> None:
+        try:
+            await self._read_on()
+        except RemoteProtocolError as error:
+            self._refuse(error)
+        except ConnectionLost as error:
+            self._lose(error)
+
+    async def _read_on(self) -> None:
+        connection = self.connection
+        valve = self._valve
+        deliver = self._deliver
+        progress = self._progress
+        while True:
+            # What came with CONNACK is looked at before more is read.
+            while events := connection.next_events():
+                for event in events:
+                    deliver(event)
+                    if valve.blockers and not valve.awaited:
+                        progress()
+                        await valve.wait()
+                progress()
+            progress()
+            try:
+                data = await self._stream.receive_some()
+            except trio.BrokenResourceError as error:
+                message = f"the connection to {self.name} broke while reading: {_cause(error)}"
+                raise ConnectionLost(message) from error
+            if not data:
+                message = f"{self.name} closed the connection without a DISCONNECT"
+                raise ConnectionLost(message)
+            self._last_received = trio.current_time()
+            connection.receive_data(data)
+
+    def _refuse(self, error: RemoteProtocolError) -> None:
+        """Tell the Server what it did wrong, if that is possible, and end (4.13.1)."""
+        if self.loss is None:
+            self.loss = error
+        _logger.error("%s broke the protocol: %s", self.name, error)
+        if self.connection.protocol is not MQTT_5:
+            self._scope.cancel()  # MQTT-4.8.0-1 of 3.1.1
+            return
+        properties = Properties(reason_string=str(error)[:200])
+        self.end(Disconnect(error.reason_code, properties))
+        self._scope.deadline = trio.current_time() + _FAREWELL_TIMEOUT
+
+    async def _write(self) -> None:
+        output = self.connection.output
+        try:
+            while True:
+                if output.size:
+                    await self._send(output.take())
+                    self._progress()
+                elif output.closed:
+                    self._scope.cancel()  # DISCONNECT is out
+                    return
+                else:
+                    await self.wake_writer.sleep()
+        except trio.BrokenResourceError as error:
+            message = f"the connection to {self.name} broke while writing: {_cause(error)}"
+            loss = ConnectionLost(message)
+            loss.__cause__ = error
+            self._lose(loss)
+
+    async def _send(self, chunks: list[bytes]) -> None:
+        """Send chunks with as few calls as is possible without copying large ones."""
+        send_all = self._stream.send_all
+        small: list[bytes] = []
+        size = 0
+        for chunk in chunks:
+            if size and size + len(chunk) > _JOINED:
+                await send_all(b"".join(small))
+                small.clear()
+                size = 0
+            small.append(chunk)
+            size += len(chunk)
+        await send_all(small[0] if len(small) == 1 else b"".join(small))
+        self._last_sent = trio.current_time()
+
+    async def _keep_alive(self) -> None:
+        """Send PINGREQ when nothing else was sent, and notice when nothing comes back."""
+        server = self.connection.server
+        interval = server.keep_alive * _KEEP_ALIVE_SHARE if server else 0
+        if not interval:
+            await trio.sleep_forever()
+        valve = self._valve
+        pinged = float("-inf")
+        unanswered: float | None = None  # since when a PINGREQ has gone without a sign of life
+        paused_before = 0.0
+        while True:
+            now = trio.current_time()
+            paused = valve.paused_until_now()
+            if unanswered is not None and self._last_received >= unanswered:
+                unanswered = None  # any byte is a sign of life
+            if now >= max(self._last_sent, pinged) + interval:  # MQTT-3.1.2-20
+                self.connection.ping()
+                self.wake_writer()
+                pinged = now
+                if unanswered is None:
+                    unanswered, paused_before = now, paused
+            wake_at = max(self._last_sent, pinged) + interval
+            if unanswered is not None:
+                # What the reader spent in a pause does not count: nothing could be heard then.
+                overdue_at = unanswered + self._ping_timeout + paused - paused_before
+                if now >= overdue_at:
+                    self._lose(self._silence())
+                    return
+                wake_at = min(wake_at, overdue_at)
+            await trio.sleep_until(wake_at)
+
+    def _silence(self) -> ConnectionLost:
+        message = (
+            f"{self.name} has sent nothing for {self._ping_timeout:g} s after a PINGREQ; "
+            "the connection is taken for dead"
+        )
+        return ConnectionLost(message)
+
+
+def _cause(error: trio.BrokenResourceError) -> str:
+    return str(error.__cause__ or error) or type(error).__name__

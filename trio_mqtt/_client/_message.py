@@ -1,0 +1,190 @@
+"""A received message as application code sees it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Protocol
+
+import attrs
+
+from trio_mqtt._enums import ReasonCode
+from trio_mqtt._errors import LocalProtocolError
+from trio_mqtt._protocol.exchanges import IncomingMessage
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+    from trio_mqtt._errors import UserProperties
+
+REJECTIONS = frozenset(
+    (
+        ReasonCode.UNSPECIFIED_ERROR,
+        ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR,
+        ReasonCode.NOT_AUTHORIZED,
+        ReasonCode.TOPIC_NAME_INVALID,
+        ReasonCode.QUOTA_EXCEEDED,
+        ReasonCode.PAYLOAD_FORMAT_INVALID,
+    )
+)
+"""The Reason Codes that a receiver may refuse a message with (3.4.2.1)."""
+
+
+class Holder(Protocol):
+    """Who is told what became of a message: its subscription, or the keeper of the unclaimed."""
+
+    def _settle(self, message: Message, reason_code: ReasonCode) -> None: ...
+
+    def _check_rejection(self, message: Message) -> None: ...
+
+    def _leave_unclaimed(self, message: Message) -> None: ...
+
+
+@attrs.define(eq=False)
+class SharedReceipt:
+    """Several subscriptions hold one PUBLISH; it is settled when all have settled it.
+
+    Attributes:
+        original: the PUBLISH.
+        holders: how many have not settled it.
+        accepted: whether one of them accepted it.
+    """
+
+    original: Message
+    holders: int
+    accepted: bool = False
+
+
+@attrs.define(eq=False)
+class Message(IncomingMessage):
+    """An Application Message that a subscription received (3.3).
+
+    At QoS 1 and 2 it is acknowledged when it is *settled*: by the loop that received it asking for
+    its next message, by `ack`, by `reject`, or by the end of a ``with message:`` block.
+
+    Your tests can make one: ``Message("a/topic", b"payload")``; settling it does nothing.
+
+    Attributes:
+        topic: the Topic Name.
+        payload: the Application Message itself.
+        qos: the Quality of Service with which it came.
+        retain: whether it is a retained message, see Retain As Published.
+        dup: whether the Server marked it as a re-delivery.
+        packet_id: the Packet Identifier, 0 at QoS 0.
+        properties: the properties of the PUBLISH.
+        settled: None, or the Reason Code that it was settled with.
+        attempt: 1 when it is handed out first, 2 when it was left unsettled once, and so on.
+    """
+
+    attempt: int = attrs.field(default=1, kw_only=True)
+    _arrival: int = attrs.field(default=0, init=False, repr=False)
+    _holder: Holder | None = attrs.field(default=None, init=False, repr=False)
+    _shared: SharedReceipt | None = attrs.field(default=None, init=False, repr=False)
+    _guarded: bool = attrs.field(default=False, init=False, repr=False)
+
+    @property
+    def content_type(self) -> str | None:
+        """What the payload is, in the sender's words (3.3.2.3.9)."""
+        return self.properties.content_type
+
+    @property
+    def response_topic(self) -> str | None:
+        """Where the sender wants an answer (3.3.2.3.5)."""
+        return self.properties.response_topic
+
+    @property
+    def correlation_data(self) -> bytes | None:
+        """What the answer is to carry (3.3.2.3.6)."""
+        return self.properties.correlation_data
+
+    @property
+    def user_properties(self) -> UserProperties:
+        """Name and value pairs of the sender, in order (3.3.2.3.7)."""
+        return self.properties.user_properties
+
+    @property
+    def message_expiry(self) -> int | None:
+        """How much longer the message was of use when the Server sent it, in seconds."""
+        return self.properties.message_expiry_interval
+
+    def text(self) -> str:
+        """The payload as UTF-8 text.
+
+        Raises:
+            UnicodeDecodeError: it is none.
+        """
+        return self.payload.decode()
+
+    def json(self) -> object:
+        """The payload as JSON.
+
+        Raises:
+            ValueError: it is none.
+        """
+        value: object = json.loads(self.payload)
+        return value
+
+    def ack(self) -> None:
+        """Settle the message: it was dealt with, the Server may forget it.
+
+        Synchronous; the acknowledgement goes out as soon as those of all earlier messages of its
+        QoS have (MQTT-4.6.0-2, MQTT-4.6.0-3). Again, at QoS 0, or on a message that another
+        subscription has taken over since, it does nothing.
+        """
+        self._settle(ReasonCode.SUCCESS)
+
+    def reject(self, reason_code: ReasonCode = ReasonCode.UNSPECIFIED_ERROR) -> None:
+        """Settle the message by refusing it (MQTT 5.0, QoS 1 and 2).
+
+        The Server does not send it again (MQTT-4.4.0-2): it is gone.
+
+        Args:
+            reason_code: 0x80, 0x83, 0x87, 0x90, 0x97 or 0x99.
+
+        Raises:
+            LocalProtocolError: another Reason Code.
+            FeatureNotSupported: at QoS 0 or below MQTT 5.0; the message stays held.
+        """
+        if reason_code not in REJECTIONS:
+            allowed = ", ".join(f"0x{code:02X}" for code in sorted(REJECTIONS))
+            message = f"a message is rejected with one of {allowed}, not 0x{reason_code:02X}"
+            raise LocalProtocolError(message, statement="3.4.2.1")
+        if self._holder is not None:
+            self._holder._check_rejection(self)
+        self._settle(reason_code)
+
+    def _settle(self, reason_code: ReasonCode) -> None:
+        if self._holder is not None:
+            self._holder._settle(self, reason_code)
+
+    def _copy_for_another(self, shared: SharedReceipt | None) -> Message:
+        copy = Message(
+            self.topic,
+            self.payload,
+            self.qos,
+            self.retain,
+            self.dup,
+            self.packet_id,
+            self.properties,
+            attempt=self.attempt,
+        )
+        copy._shared = shared
+        return copy
+
+    def __enter__(self) -> Self:
+        """Keep the message held until the block is done, whatever the loop does."""
+        self._guarded = True
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Settle the message; or leave it unclaimed, if the block failed."""
+        self._guarded = False
+        if exc_type is None:
+            self.ack()
+        elif self._holder is not None:
+            self._holder._leave_unclaimed(self)

@@ -1,0 +1,148 @@
+"""What a caller says when opening a client."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+from attrs import validators
+
+from trio_mqtt._enums import MQTT_5, Protocol, QoS
+from trio_mqtt._errors import FeatureNotSupported, LocalProtocolError
+from trio_mqtt._topics import check_topic_name
+from trio_mqtt.packets import NO_PROPERTIES, Connect, Properties, WillMessage
+
+if TYPE_CHECKING:
+    from trio_mqtt._errors import UserProperties
+
+_MOST_TWO_BYTE = 65_535
+_MOST_FOUR_BYTE = 4_294_967_295
+
+
+def _check_topic(_will: object, _attribute: object, topic: str) -> None:
+    check_topic_name(topic)
+
+
+def _payload_bytes(payload: bytes | str) -> bytes:
+    return payload.encode() if isinstance(payload, str) else bytes(payload)
+
+
+def _is_text(payload: object) -> bool:
+    return isinstance(payload, str)
+
+
+def _as_pairs(pairs: UserProperties) -> UserProperties:
+    return tuple((name, value) for name, value in pairs)
+
+
+_TWO_BYTE = validators.and_(
+    validators.instance_of(int), validators.ge(0), validators.le(_MOST_TWO_BYTE)
+)
+_FOUR_BYTE = validators.and_(
+    validators.instance_of(int), validators.ge(0), validators.le(_MOST_FOUR_BYTE)
+)
+
+
+@attrs.frozen(kw_only=True)
+class Will:
+    """The message that the Server publishes when this client dies (3.1.2.5).
+
+    Attributes:
+        topic: the Topic Name to publish to.
+        payload: bytes, or a str, which is sent as UTF-8.
+        qos: the Quality of Service.
+        retain: whether the Server keeps it as a retained message.
+        delay: how long the Server waits before it publishes, in seconds (MQTT 5.0).
+        message_expiry: how long the message is of use, in seconds, or None (MQTT 5.0).
+        content_type: what the payload is, or None (MQTT 5.0).
+        response_topic: where to answer, or None (MQTT 5.0).
+        correlation_data: what the answer is to carry, or None (MQTT 5.0).
+        user_properties: name and value pairs (MQTT 5.0).
+        on_error: whether a body that raised lets the will be published, too; otherwise only a
+            lost connection does.
+
+    Raises:
+        LocalProtocolError: the topic is no Topic Name.
+        ValueError: a number is out of range.
+    """
+
+    topic: str = attrs.field(validator=_check_topic)
+    payload: bytes | str = attrs.field(default=b"", repr=False)
+    qos: int = attrs.field(default=0, converter=QoS)
+    retain: bool = False
+    delay: int = attrs.field(default=0, validator=_FOUR_BYTE)
+    message_expiry: int | None = attrs.field(
+        default=None, validator=validators.optional(_FOUR_BYTE)
+    )
+    content_type: str | None = None
+    response_topic: str | None = None
+    correlation_data: bytes | None = attrs.field(default=None, repr=False)
+    user_properties: UserProperties = attrs.field(default=(), converter=_as_pairs)
+    on_error: bool = True
+
+    def _as_packet(self, protocol: Protocol) -> WillMessage:
+        properties = Properties(
+            payload_format_indicator=1 if _is_text(self.payload) else None,
+            will_delay_interval=self.delay or None,
+            message_expiry_interval=self.message_expiry,
+            content_type=self.content_type,
+            response_topic=self.response_topic,
+            correlation_data=self.correlation_data,
+            user_properties=self.user_properties,
+        )
+        if protocol is not MQTT_5:
+            wanted = attrs.evolve(properties, payload_format_indicator=None)
+            if wanted != NO_PROPERTIES:
+                message = f"{protocol.title} has no will delay and no properties: {wanted!r}"
+                raise FeatureNotSupported(message)
+            properties = NO_PROPERTIES
+        payload = _payload_bytes(self.payload)
+        return WillMessage(self.topic, payload, self.qos, self.retain, properties)
+
+
+@attrs.frozen(kw_only=True)
+class ConnectOptions:
+    """Everything that goes into CONNECT and the life of a connection; see `open_client`."""
+
+    client_id: str
+    protocol: Protocol | None
+    username: str | None = attrs.field(repr=False)
+    password: bytes | None = attrs.field(repr=False)
+    will: Will | None
+    keep_alive: int = attrs.field(validator=_TWO_BYTE)
+    connect_timeout: float = attrs.field(validator=validators.gt(0))
+    close_timeout: float = attrs.field(validator=validators.gt(0))
+    ping_timeout: float = attrs.field(validator=validators.gt(0))
+    unclaimed_timeout: float = attrs.field(validator=validators.gt(0))
+    receive_maximum: int = attrs.field(validator=[_TWO_BYTE, validators.ge(1)])
+    maximum_packet_size: int | None = attrs.field(
+        validator=validators.optional([_FOUR_BYTE, validators.ge(1)])
+    )
+    topic_alias_maximum: int = attrs.field(validator=_TWO_BYTE)
+    user_properties: UserProperties = attrs.field(converter=_as_pairs)
+
+    def connect_packet(self, protocol: Protocol) -> Connect:
+        """The CONNECT of an ephemeral session."""
+        properties = NO_PROPERTIES
+        if protocol is MQTT_5:
+            properties = Properties(
+                receive_maximum=self.receive_maximum,
+                maximum_packet_size=self.maximum_packet_size,
+                topic_alias_maximum=self.topic_alias_maximum or None,
+                user_properties=self.user_properties,
+            )
+        elif self.user_properties:
+            message = f"{protocol.title} has no user properties on CONNECT; leave them out"
+            raise FeatureNotSupported(message)
+        if self.password is not None and self.username is None and protocol is not MQTT_5:
+            message = f"{protocol.title} has no password without a user name; give both"
+            raise LocalProtocolError(message, statement="MQTT-3.1.2-22")
+        return Connect(
+            client_id=self.client_id,
+            clean_start=True,
+            keep_alive=self.keep_alive,
+            username=self.username,
+            password=self.password,
+            will=None if self.will is None else self.will._as_packet(protocol),
+            properties=properties,
+        )

@@ -1,0 +1,270 @@
+"""From what a caller wants to publish to a message that is ready to be sent, and to its result."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Final, TypedDict
+
+import attrs
+import trio
+
+from trio_mqtt._enums import MQTT_5, QoS, ReasonCode
+from trio_mqtt._errors import (
+    FeatureNotSupported,
+    LocalProtocolError,
+    PacketTooLarge,
+    PublishRejected,
+    UserProperties,
+)
+from trio_mqtt._protocol.exchanges import OutgoingMessage
+from trio_mqtt.packets import NO_PROPERTIES, Properties
+from trio_mqtt.packets._encoder import encode_publish_properties, encode_topic
+
+if TYPE_CHECKING:
+    from trio_mqtt._client._sending import Sending
+    from trio_mqtt._protocol.server_info import ServerInfo
+
+Payload = bytes | bytearray | memoryview | str
+"""What can be published; a str is sent as UTF-8 and marked as text (3.3.2.3.2)."""
+
+_OVERHEAD: Final = 256  # what a message takes beside its payload, about
+_REMEMBERED: Final = 1024
+_LONGEST_REMEMBERED: Final = 256
+_TEXT: Final = b"\x02\x01\x01"  # Payload Format Indicator 1, alone
+_FIXED: Final = 5 + 2  # the longest fixed header, and a Packet Identifier
+
+
+@attrs.frozen(kw_only=True)
+class PublishResult:
+    """What the Server said to a message that it accepted.
+
+    Attributes:
+        reason_code: SUCCESS, or NO_MATCHING_SUBSCRIBERS; always SUCCESS at QoS 0 and below
+            MQTT 5.0, where the Server says nothing.
+        reason_string: the Server's own words, or None.
+        user_properties: those of the acknowledgement.
+    """
+
+    reason_code: ReasonCode = ReasonCode.SUCCESS
+    reason_string: str | None = None
+    user_properties: UserProperties = ()
+
+
+ACCEPTED: Final = PublishResult()
+
+
+class PublishOptions(TypedDict, total=False):
+    """The rarer arguments of publishing (MQTT 5.0).
+
+    Attributes:
+        message_expiry: how long the message is of use, in seconds (3.3.2.3.3).
+        content_type: what the payload is, such as ``application/json`` (3.3.2.3.9).
+        response_topic: where to answer (3.3.2.3.5).
+        correlation_data: what the answer is to carry (3.3.2.3.6).
+        user_properties: name and value pairs, in order (3.3.2.3.7).
+    """
+
+    message_expiry: int | None
+    content_type: str | None
+    response_topic: str | None
+    correlation_data: bytes | None
+    user_properties: UserProperties
+
+
+class MessageMaker:
+    """Checks what a caller wants to publish against the standard and the Server's limits.
+
+    Attributes:
+        server: what the Server granted; to be kept current.
+        server_name: its address, for messages.
+    """
+
+    def __init__(self, server: ServerInfo, server_name: str) -> None:
+        self.server = server
+        self.server_name = server_name
+        self._topic_fields: dict[str, bytes] = {}
+
+    def make(
+        self,
+        topic: str,
+        payload: Payload,
+        *,
+        qos: int,
+        retain: bool,
+        options: PublishOptions,
+    ) -> OutgoingMessage:
+        """Check and prepare one message; nothing is sent or kept.
+
+        Raises:
+            LocalProtocolError: the standard forbids it.
+            FeatureNotSupported: this Server, or this version of MQTT, does not have it.
+            PacketTooLarge: the Server does not take so much.
+            TypeError: the payload is neither bytes-like nor str.
+        """
+        topic_field = self._topic_fields.get(topic) or self._new_topic(topic)
+        is_5 = self.server.protocol is MQTT_5
+        properties = b"\0" if is_5 else b""
+        if payload.__class__ is not bytes:
+            if is_5 and isinstance(payload, str):
+                properties = _TEXT
+            payload = _to_bytes(payload)
+        if options:
+            properties = self._properties(options, text=properties is _TEXT)
+        size = len(payload)
+        self._check_limits(qos, retain=retain, size=size + len(topic_field) + len(properties))
+        return OutgoingMessage(
+            topic,
+            topic_field,
+            payload,
+            qos,
+            retain,
+            properties,
+            size + _OVERHEAD,
+        )
+
+    def _new_topic(self, topic: str) -> bytes:
+        topic_field = encode_topic(topic)
+        if len(topic_field) <= _LONGEST_REMEMBERED:
+            if len(self._topic_fields) >= _REMEMBERED:
+                self._topic_fields.clear()
+            self._topic_fields[topic] = topic_field
+        return topic_field
+
+    def _properties(self, options: PublishOptions, *, text: bool) -> bytes:
+        unknown = options.keys() - PublishOptions.__annotations__.keys()
+        if unknown:
+            message = f"publishing has no argument {min(unknown)!r}"
+            raise TypeError(message)
+        properties = Properties(
+            payload_format_indicator=1 if text else None,
+            message_expiry_interval=options.get("message_expiry"),
+            content_type=options.get("content_type"),
+            response_topic=options.get("response_topic"),
+            correlation_data=options.get("correlation_data"),
+            user_properties=tuple(options.get("user_properties", ())),
+        )
+        if self.server.protocol is MQTT_5:
+            return encode_publish_properties(properties)
+        if properties != NO_PROPERTIES:
+            title = self.server.protocol.title
+            message = f"{title} messages have no properties; leave out {properties!r}"
+            raise FeatureNotSupported(message)
+        return b""
+
+    def _check_limits(self, qos: int, *, retain: bool, size: int) -> None:
+        server = self.server
+        if qos not in (0, 1, 2):
+            message = f"qos is {qos!r}; it must be 0, 1 or 2"
+            raise LocalProtocolError(message, statement="MQTT-3.3.1-4")
+        if qos > server.maximum_qos:  # MQTT-3.2.2-11
+            message = (
+                f"cannot publish at QoS {qos}: {self.server_name} granted a Maximum QoS of "
+                f"{int(server.maximum_qos)}"
+            )
+            raise FeatureNotSupported(message)
+        if retain and not server.retain_available:  # MQTT-3.2.2-14
+            message = f"cannot publish with retain: {self.server_name} has no retained messages"
+            raise FeatureNotSupported(message)
+        limit = server.maximum_packet_size
+        if limit is not None and size + _FIXED > limit:  # MQTT-3.2.2-15
+            exact = _packet_size(size + (2 if qos else 0))
+            if exact > limit:
+                message = (
+                    f"cannot publish: the packet would take {exact} bytes, and {self.server_name} "
+                    f"granted a Maximum Packet Size of {limit}"
+                )
+                raise PacketTooLarge(message, size=exact, limit=limit)
+
+
+def _packet_size(remaining: int) -> int:
+    """A packet with its fixed header."""
+    return 2 + (remaining > 127) + (remaining > 16_383) + (remaining > 2_097_151) + remaining  # noqa: PLR2004
+
+
+def _to_bytes(payload: object) -> bytes:
+    if isinstance(payload, bytes):
+        return payload
+    if isinstance(payload, bytearray | memoryview):
+        return bytes(payload)
+    if isinstance(payload, str):
+        try:
+            return payload.encode()
+        except UnicodeEncodeError as error:
+            message = f"the payload cannot be sent as UTF-8: {error.reason} at {error.start}"
+            raise LocalProtocolError(message, statement="MQTT-1.5.4-1") from None
+    message = f"a payload is bytes, bytearray, memoryview or str, not {type(payload).__name__}"
+    raise TypeError(message)
+
+
+def result_of(message: OutgoingMessage, server_name: str) -> PublishResult:
+    """What a finished exchange came to.
+
+    Raises:
+        PublishRejected: the Server refused the message.
+        MQTTError: the exchange failed, with an instance of the error for this caller alone.
+    """
+    if message.failure is not None:
+        raise own_instance(message.failure)
+    acknowledgement = message.acknowledgement
+    if acknowledgement is None or (
+        not acknowledgement.reason_code and acknowledgement.properties is NO_PROPERTIES
+    ):
+        return ACCEPTED
+    reason_code = acknowledgement.reason_code
+    properties = acknowledgement.properties
+    if reason_code.is_failure:
+        words = f": {properties.reason_string}" if properties.reason_string else ""
+        text = (
+            f"{server_name} refused the message to {message.topic!r} with "
+            f"{reason_code.describe()}{words}"
+        )
+        raise PublishRejected(
+            text,
+            topic=message.topic,
+            reason_code=reason_code,
+            reason_string=properties.reason_string,
+            user_properties=properties.user_properties,
+        )
+    return PublishResult(
+        reason_code=reason_code,
+        reason_string=properties.reason_string,
+        user_properties=properties.user_properties,
+    )
+
+
+def own_instance(error: Exception) -> Exception:
+    """The same error once more: each task that raises one needs a traceback of its own."""
+    instance = copy.copy(error)
+    instance.__cause__ = error.__cause__
+    return instance
+
+
+class Delivery:
+    """A message that the session has accepted, on its way to the Server.
+
+    It is completed in the background, whether or not anybody waits.
+    """
+
+    def __init__(self, message: OutgoingMessage, sending: Sending) -> None:
+        self._message = message
+        self._sending = sending
+        self._done = trio.Event()
+        if message.qos == QoS.AT_MOST_ONCE:
+            self._done.set()
+        else:
+            message.listener = self._finish
+
+    def _finish(self, _message: OutgoingMessage) -> None:
+        self._done.set()
+
+    async def wait(self) -> PublishResult:
+        """Wait until the exchange is over; any number of tasks may, any number of times.
+
+        Cancelled, only the waiting ends: the exchange goes on.
+
+        Raises:
+            PublishRejected: the Server refused the message.
+            MQTTError: the client failed or was closed before the exchange was over.
+        """
+        await self._sending.await_answer(self._done)
+        return result_of(self._message, self._sending.server_name)

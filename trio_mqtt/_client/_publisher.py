@@ -1,0 +1,102 @@
+"""Pipelined publishing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Unpack
+
+import trio
+
+from trio_mqtt._client._outgoing import Payload, PublishOptions, result_of
+from trio_mqtt._errors import PublishRejected
+
+if TYPE_CHECKING:
+    from trio_mqtt._client._sending import Sending
+    from trio_mqtt._protocol.exchanges import OutgoingMessage
+
+_MOST_REJECTIONS: Final = 100
+
+
+class Publisher:
+    """Sends messages without waiting for each acknowledgement; made by `Client.open_publisher`.
+
+    Messages leave in the order of the calls of `send`.
+
+    Attributes:
+        sent: how many messages `send` has taken.
+        pending: how many of them have no acknowledgement yet.
+        rejected: how many the Server refused.
+        rejections: the first 100 refusals.
+    """
+
+    def __init__(self, sending: Sending, qos: int) -> None:
+        self.sent = 0
+        self.pending = 0
+        self.rejected = 0
+        self.rejections: list[PublishRejected] = []
+        self._sending = sending
+        self._qos = qos
+        self._failure: Exception | None = None
+        self._done = trio.Event()
+        self._closed = False
+        self._listener = self._finish
+
+    async def send(
+        self,
+        topic: str,
+        payload: Payload = b"",
+        *,
+        retain: bool = False,
+        **options: Unpack[PublishOptions],
+    ) -> None:
+        """Send one message as soon as there is a place in the window; see `Client.publish`.
+
+        Cancelled, nothing was sent.
+
+        Raises:
+            LocalProtocolError: the standard forbids the message.
+            FeatureNotSupported: this Server or version of MQTT does not have what it needs.
+            PacketTooLarge: the Server does not take so much.
+            TypeError: the payload is neither bytes-like nor str.
+            trio.ClosedResourceError: the block of the publisher was left.
+            MQTTError: the client has failed.
+        """
+        if self._closed:
+            message = "the block of this publisher was left; send inside it"
+            raise trio.ClosedResourceError(message)
+        sending = self._sending
+        outgoing = sending.make(topic, payload, qos=self._qos, retain=retain, options=options)
+        if self._qos:
+            outgoing.listener = self._listener
+        await sending.admit(outgoing)
+        self.sent += 1
+        if self._qos:
+            self.pending += 1
+
+    def _finish(self, message: OutgoingMessage) -> None:
+        self.pending -= 1
+        acknowledgement = message.acknowledgement
+        if acknowledgement is None or acknowledgement.reason_code.is_failure:
+            try:
+                result_of(message, self._sending.server_name)
+            except PublishRejected as error:
+                self.rejected += 1
+                if len(self.rejections) < _MOST_REJECTIONS:
+                    self.rejections.append(error)
+            except Exception as error:  # noqa: BLE001 - told to whoever waits, in `_settle`
+                self._failure = error
+        if not self.pending:
+            self._done.set()
+
+    async def _settle(self) -> None:
+        """Wait for every acknowledgement, then tell of refusals."""
+        self._closed = True
+        while self.pending:
+            self._done = trio.Event()
+            await self._sending.await_answer(self._done)
+        if self._failure is not None:
+            raise self._failure
+        if self.rejections:
+            error = self.rejections[0]
+            if self.rejected > 1:
+                error.add_note(f"and {self.rejected - 1} more of {self.sent} messages were refused")
+            raise error

@@ -1,0 +1,315 @@
+"""Entering and leaving the block of a subscription."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final, NoReturn
+
+import attrs
+import trio
+from trio.lowlevel import enable_ki_protection
+
+from trio_mqtt._client._outgoing import own_instance
+from trio_mqtt._client._routes import Route
+from trio_mqtt._client._subscription import Subscription
+from trio_mqtt._enums import MQTT_5, QoS, ReasonCode, RetainHandling
+from trio_mqtt._errors import (
+    FeatureNotSupported,
+    LocalProtocolError,
+    MQTTError,
+    SubscribeRejected,
+    UserProperties,
+)
+from trio_mqtt._topics import check_topic_filter, split_share
+from trio_mqtt.packets import Properties, Subscribe, SubscriptionRequest, Unsubscribe
+
+if TYPE_CHECKING:
+    from trio_mqtt._protocol.exchanges import Request
+    from types import TracebackType
+
+    from trio_mqtt._client._buffer import Overflow
+    from trio_mqtt._client._deliveries import Deliveries
+    from trio_mqtt._client._sending import Sending
+    from trio_mqtt._client._subscription import Ack
+    from trio_mqtt._protocol.server_info import ServerInfo
+
+_WRONG_USE: Final = (
+    "client.subscribe(...) is an asynchronous context manager; write "
+    '"async with client.subscribe(...) as messages:"'
+)
+_logger = logging.getLogger("trio_mqtt")
+
+
+@attrs.frozen(kw_only=True)
+class SubscribeOptions:
+    """The arguments of `Client.subscribe`, beside the Topic Filters."""
+
+    qos: int
+    no_local: bool
+    retain_as_published: bool
+    retain_handling: int
+    buffer: int = attrs.field(validator=[attrs.validators.instance_of(int), attrs.validators.ge(1)])
+    overflow: Overflow = attrs.field(
+        validator=attrs.validators.in_(("wait", "drop_oldest", "drop_newest"))
+    )
+    ack: Ack = attrs.field(validator=attrs.validators.in_(("when_done", "manual", "on_receipt")))
+    keep: bool
+
+
+@attrs.define(eq=False)
+class Grant:
+    """A SUBSCRIBE for one Topic Filter, under way or answered."""
+
+    route: Route
+    done: trio.Event = attrs.Factory(trio.Event)
+    reason_code: ReasonCode | None = None
+    reason_string: str | None = None
+    user_properties: UserProperties = ()
+    failure: Exception | None = None
+
+    def answer(self, request: Request) -> None:
+        """Take the SUBACK, or the failure, to the route and to whoever waits."""
+        route = self.route
+        if route.pending is self:
+            route.pending = None
+        if request.answer is None:
+            self.failure = request.failure
+        else:
+            self.reason_code = request.answer.reason_codes[0]
+            self.reason_string = request.answer.properties.reason_string
+            self.user_properties = request.answer.properties.user_properties
+            if not self.reason_code.is_failure:
+                route.granted = QoS(self.reason_code)
+        self.done.set()
+
+
+class SubscriptionManager:
+    """What `Client.subscribe` returns: subscribes on entry, unsubscribes on exit."""
+
+    def __init__(
+        self,
+        sending: Sending,
+        deliveries: Deliveries,
+        server: ServerInfo,
+        topic_filters: tuple[str, ...],
+        options: SubscribeOptions,
+    ) -> None:
+        self._sending = sending
+        self._deliveries = deliveries
+        self._routes = deliveries.routes
+        self._server = server
+        self._topic_filters = tuple(dict.fromkeys(topic_filters))
+        self._options = options
+        self._joined: list[Route] = []
+        self._subscription: Subscription | None = None
+
+    def __await__(self) -> NoReturn:
+        raise TypeError(_WRONG_USE)
+
+    def __aiter__(self) -> NoReturn:
+        raise TypeError(_WRONG_USE)
+
+    # -- entry --------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Subscription:
+        """Subscribe and wait for SUBACK; see `Client.subscribe`."""
+        if self._subscription is not None:
+            message = "this subscription was entered before; call client.subscribe again"
+            raise RuntimeError(message)
+        self._check()
+        subscription, grants = self._begin()
+        try:
+            for grant in grants:
+                await self._sending.await_answer(grant.done)
+            await trio.lowlevel.checkpoint()
+            self._finish(subscription, grants)
+        except BaseException:
+            self._leave()
+            raise
+        return subscription
+
+    def _check(self) -> None:
+        """Refuse what the standard or the Server does not allow, before anything is sent."""
+        self._deliveries.check_open()
+        server = self._server
+        options = self._options
+        if not self._topic_filters:
+            message = "subscribe needs at least one Topic Filter"
+            raise LocalProtocolError(message, statement="MQTT-3.8.3-2")
+        if options.qos not in (0, 1, 2):
+            message = f"qos is {options.qos!r}; it must be 0, 1 or 2"
+            raise LocalProtocolError(message, statement="3.8.3.1")
+        plain = options.retain_handling == RetainHandling.SEND_ON_SUBSCRIBE
+        if server.protocol is not MQTT_5 and (
+            options.no_local or options.retain_as_published or not plain
+        ):
+            message = f"{server.protocol.title} subscriptions have no option but the QoS"
+            raise FeatureNotSupported(message)
+        for topic_filter in self._topic_filters:
+            check_topic_filter(topic_filter)
+            self._check_filter(topic_filter)
+
+    def _check_filter(self, topic_filter: str) -> None:
+        server, options = self._server, self._options
+        share = split_share(topic_filter)[0]
+        if share is not None and not server.shared_subscription_available:
+            message = (
+                f"cannot subscribe to {topic_filter!r}: the server has no shared subscriptions"
+            )
+            raise FeatureNotSupported(message)
+        if not server.wildcard_subscription_available and set("+#") & set(topic_filter):
+            message = f"cannot subscribe to {topic_filter!r}: the server has no wildcards"
+            raise FeatureNotSupported(message)
+        if share is not None and options.no_local:
+            message = f"no_local cannot be used with the shared subscription {topic_filter!r}"
+            raise LocalProtocolError(message, statement="MQTT-3.8.3-4")
+        route = self._routes.get(topic_filter)
+        if route is not None and (
+            route.options.no_local != options.no_local
+            or route.options.retain_as_published != options.retain_as_published
+        ):
+            message = (
+                f"{topic_filter!r} is subscribed with another no_local or retain_as_published; "
+                "the server keeps one subscription for a filter, so both must agree"
+            )
+            raise LocalProtocolError(message)
+
+    @enable_ki_protection
+    def _begin(self) -> tuple[Subscription, list[Grant]]:
+        """Join the routes, before SUBSCRIBE: messages may come before SUBACK (3.8.4)."""
+        options = self._options
+        names = ", ".join(repr(each) for each in self._topic_filters)
+        subscription = self._subscription = Subscription(
+            self._deliveries,
+            f"subscription to {names}",
+            buffer=options.buffer,
+            overflow=options.overflow,
+            ack=options.ack,
+        )
+        self._deliveries.subscriptions.add(subscription)
+        grants: list[Grant] = []
+        try:
+            for topic_filter in self._topic_filters:
+                grant = self._join(subscription, topic_filter)
+                if grant is not None:
+                    grants.append(grant)
+        except BaseException:
+            self._leave()
+            raise
+        self._deliveries.claim(subscription, self._topic_filters)
+        return subscription, grants
+
+    def _join(self, subscription: Subscription, topic_filter: str) -> Grant | None:
+        """Join or make the route of a filter; subscribe if the Server has less than wanted."""
+        options = self._options
+        wanted = SubscriptionRequest(
+            topic_filter,
+            options.qos,
+            options.no_local,
+            options.retain_as_published,
+            options.retain_handling,
+        )
+        route = self._routes.get(topic_filter)
+        if route is None:
+            server_has_identifiers = self._server.subscription_identifier_available
+            route = Route(
+                topic_filter,
+                split_share(topic_filter)[0] is not None,
+                self._routes.next_identifier() if server_has_identifiers else None,
+                wanted,
+            )
+            self._routes.add(route)
+        elif (route.granted is not None or route.pending) and wanted.qos <= route.options.qos:
+            wanted = route.options
+        route.subscriptions.append(subscription)
+        route.kept = route.kept or options.keep
+        self._joined.append(route)
+        self._routes.changed()
+        if wanted is route.options and (route.granted is not None or route.pending):
+            return route.pending
+        route.options = wanted
+        grant = route.pending = Grant(route)
+        identifiers = () if route.identifier is None else (route.identifier,)
+        properties = Properties(subscription_identifiers=identifiers)
+        self._sending.request(Subscribe(0, (wanted,), properties), grant.answer)
+        return grant
+
+    def _finish(self, subscription: Subscription, grants: list[Grant]) -> None:
+        reasons: dict[str, ReasonCode] = {}
+        first: Grant | None = None
+        for grant in grants:
+            if grant.failure is not None:
+                raise own_instance(grant.failure)
+            if grant.reason_code is not None and grant.reason_code.is_failure:
+                first = first or grant
+                reasons[grant.route.topic_filter] = grant.reason_code
+        if first is not None:
+            listed = ", ".join(f"{each!r} {code.describe()}" for each, code in reasons.items())
+            words = f": {first.reason_string}" if first.reason_string else ""
+            raise SubscribeRejected(
+                f"{self._sending.server_name} refused to subscribe {listed}{words}",
+                reasons=reasons,
+                reason_string=first.reason_string,
+                user_properties=first.user_properties,
+            )
+        subscription._granted = {
+            route.topic_filter: route.granted for route in self._joined if route.granted is not None
+        }
+
+    # -- exit ---------------------------------------------------------------------------------
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Unsubscribe, and wait for UNSUBACK unless the block failed or was cancelled."""
+        answers = self._leave()
+        if exc_type is None:
+            for answered in answers:
+                await self._sending.await_answer(answered)
+            await trio.lowlevel.checkpoint()
+
+    @enable_ki_protection
+    def _leave(self) -> list[trio.Event]:
+        """Leave the routes; have those unsubscribed that nobody wants any more.
+
+        Returns:
+            What is set when each UNSUBSCRIBE is answered.
+        """
+        subscription = self._subscription
+        if subscription is None:
+            return []
+        unwanted: list[str] = []
+        for route in self._joined:
+            route.subscriptions.remove(subscription)
+            if self._routes.get(route.topic_filter) is not route:
+                continue  # unsubscribed by hand
+            if not route.subscriptions and not route.kept:
+                self._routes.remove(route)
+                if route.granted is not None or route.pending is not None:
+                    unwanted.append(route.topic_filter)
+        self._joined.clear()
+        self._routes.changed()
+        self._deliveries.subscriptions.discard(subscription)
+        subscription._close(unsubscribed=not self._options.keep)
+        try:
+            self._deliveries.check_open()
+        except (MQTTError, trio.ClosedResourceError):
+            return []  # nobody is there to be told
+        return [self._unsubscribe(topic_filter) for topic_filter in unwanted]
+
+    def _unsubscribe(self, topic_filter: str) -> trio.Event:
+        answered = trio.Event()
+
+        def take_answer(request: Request) -> None:
+            codes = request.answer.reason_codes if request.answer is not None else ()
+            if codes and codes[0].is_failure:
+                text = "%s refused to unsubscribe %r: %s"
+                name = self._sending.server_name
+                _logger.warning(text, name, topic_filter, codes[0].describe())
+            answered.set()
+
+        self._sending.request(Unsubscribe(0, (topic_filter,)), take_answer)
+        return answered

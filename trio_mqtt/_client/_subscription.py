@@ -1,0 +1,277 @@
+"""A subscription: what application code iterates over.
+
+A QoS 1 or 2 message that was handed out stays on the books until it is settled or left unclaimed.
+"""
+
+from __future__ import annotations
+
+import logging
+from time import perf_counter
+from typing import TYPE_CHECKING, Final, Literal
+from weakref import WeakKeyDictionary
+
+import attrs
+import trio
+from trio.lowlevel import checkpoint, checkpoint_if_cancelled, current_task, enable_ki_protection
+
+from trio_mqtt._client._buffer import Buffer, Overflow
+from trio_mqtt._enums import ReasonCode
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Self
+
+    from trio_mqtt._client._deliveries import Deliveries
+    from trio_mqtt._client._message import Message
+    from trio_mqtt._enums import QoS
+
+Ack = Literal["when_done", "manual", "on_receipt"]
+"""When a QoS 1 or 2 message is settled."""
+
+_MOST_CALLS: Final = 64
+_MOST_SECONDS: Final = 0.001
+_logger = logging.getLogger("trio_mqtt")
+
+
+@attrs.frozen(kw_only=True)
+class SubscriptionStatistics:
+    """Counters and gauges of one subscription.
+
+    Attributes:
+        received: messages that arrived for it.
+        taken: messages handed to application code.
+        dropped: messages dropped for want of room, or left in the buffer at QoS 0 at the end.
+        released: QoS 1 and 2 messages acknowledged without being handed out, since the block was
+            left and the Topic Filter unsubscribed.
+        buffered: messages in the buffer now.
+        buffered_bytes: what the bounded part of the buffer takes now, in bytes, about.
+        in_hand: QoS 1 and 2 messages handed out and not settled.
+    """
+
+    received: int
+    taken: int
+    dropped: int
+    released: int
+    buffered: int
+    buffered_bytes: int
+    in_hand: int
+
+
+class Subscription:
+    """Messages of one or more Topic Filters; made by `Client.subscribe`.
+
+    Iterate over it, in as many tasks as you like: each message goes to one of them.
+    """
+
+    def __init__(
+        self,
+        deliveries: Deliveries,
+        name: str,
+        *,
+        buffer: int,
+        overflow: Overflow,
+        ack: Ack,
+    ) -> None:
+        self._name = name
+        self._granted: dict[str, QoS] = {}
+        self._deliveries = deliveries
+        self._ack = ack
+        self._buffer = Buffer(name, buffer, overflow)
+        self._dropping = False
+        self._released = 0
+        self._in_hand: dict[Message, None] = {}
+        self._loops: WeakKeyDictionary[trio.lowlevel.Task, _Loop] = WeakKeyDictionary()
+        self._line = trio.lowlevel.ParkingLot()
+        self._closed = False
+        self._calls = 0
+        self._deadline = 0.0
+
+    @property
+    def granted(self) -> Mapping[str, QoS]:
+        """Each Topic Filter and the QoS that the Server granted (3.9.3)."""
+        return dict(self._granted)
+
+    def statistics(self) -> SubscriptionStatistics:
+        """Counters and gauges, as of now."""
+        buffer = self._buffer
+        return SubscriptionStatistics(
+            received=buffer.received,
+            taken=buffer.taken,
+            dropped=buffer.dropped,
+            released=self._released,
+            buffered=len(buffer),
+            buffered_bytes=buffer.loose_bytes,
+            in_hand=len(self._in_hand),
+        )
+
+    # -- taking out: application code ---------------------------------------------------------
+
+    def __aiter__(self) -> _Loop:
+        """A new loop. What an earlier loop of the same task left in hand becomes unclaimed."""
+        task = current_task()
+        earlier = self._loops.get(task)
+        if earlier is not None:
+            earlier.abandon()
+        loop = self._loops[task] = _Loop(self)
+        return loop
+
+    async def receive(self) -> Message:
+        """Wait for a message and take it; this settles nothing.
+
+        Cancelled, it has taken nothing: no message is lost.
+
+        Raises:
+            trio.ClosedResourceError: the block of the subscription was left.
+            MQTTError: the client failed, and what had arrived is taken.
+        """
+        # As Pacer does; written out since it is paid for every message. The checkpoint comes first
+        # and the message is taken after it: the other order would lose messages to cancellation.
+        self._calls += 1
+        if self._calls < _MOST_CALLS and perf_counter() < self._deadline:
+            await checkpoint_if_cancelled()
+        else:
+            await checkpoint()
+            self._calls = 0
+            self._deadline = perf_counter() + _MOST_SECONDS
+        while not self._buffer:
+            self._check_open()
+            await self._line.park()
+        return self._take()
+
+    def receive_nowait(self) -> Message:
+        """Take a message that has arrived; this settles nothing.
+
+        Raises:
+            trio.WouldBlock: none has.
+            trio.ClosedResourceError: the block of the subscription was left.
+            MQTTError: the client failed, and what had arrived is taken.
+        """
+        if not self._buffer:
+            self._check_open()
+            raise trio.WouldBlock
+        return self._take()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            message = f"the block of the {self._name} was left; receive inside it"
+            raise trio.ClosedResourceError(message)
+        self._deliveries.check_open()
+
+    @enable_ki_protection
+    def _take(self) -> Message:
+        buffer = self._buffer
+        message = buffer.take()
+        if message.qos and message.settled is None:
+            self._in_hand[message] = None
+        elif buffer.blocking and buffer.is_half_empty:
+            # Not for every place that gets free: stopping and going on has its price.
+            buffer.blocking = False
+            self._deliveries.valve.unblock(buffer)
+        buffer.stalled = False
+        return message
+
+    # -- putting in: the reader ---------------------------------------------------------------
+
+    def _put(self, message: Message) -> None:
+        message._holder = self
+        buffer = self._buffer
+        if message.qos and self._ack != "on_receipt":
+            buffer.put_windowed(message)
+        else:
+            if message.qos:
+                self._settle(message, ReasonCode.SUCCESS)
+            dropped = buffer.dropped
+            buffer.put_loose(message)
+            if dropped != buffer.dropped:
+                self._note_drop()
+            if buffer.is_full:
+                if buffer.may_block and not buffer.blocking:
+                    buffer.blocking = True
+                    self._deliveries.valve.block(buffer)
+            elif self._dropping and buffer.is_half_empty:
+                self._dropping = False
+        if self._line:
+            self._line.unpark()
+
+    def _note_drop(self) -> None:
+        if not self._dropping:  # once for a burst
+            self._dropping = True
+            _logger.warning("the %s is full and drops messages", self._name)
+
+    # -- settling -----------------------------------------------------------------------------
+
+    @enable_ki_protection
+    def _settle(self, message: Message, reason_code: ReasonCode) -> None:
+        if message.settled is None and message.qos:
+            self._in_hand.pop(message, None)
+            self._deliveries.settle(message, reason_code)
+
+    def _check_rejection(self, message: Message) -> None:
+        self._deliveries.check_rejection(message)
+
+    @enable_ki_protection
+    def _leave_unclaimed(self, message: Message) -> None:
+        if message in self._in_hand:
+            del self._in_hand[message]
+            self._deliveries.leave_unclaimed(message)
+
+    # -- the end ------------------------------------------------------------------------------
+
+    def _wake_all(self) -> None:
+        """Let every waiter look again: the client has failed or was closed."""
+        self._line.unpark_all()
+
+    @enable_ki_protection
+    def _close(self, *, unsubscribed: bool) -> None:
+        """The block is left: in hand is unclaimed; buffered, too, unless we unsubscribed."""
+        self._closed = True
+        self._deliveries.valve.unblock(self._buffer)
+        in_hand = list(self._in_hand)
+        buffered = self._buffer.clear()
+        self._in_hand.clear()
+        self._loops.clear()
+        for message in in_hand:
+            self._deliveries.leave_unclaimed(message)
+        for message in buffered:
+            if unsubscribed:
+                self._released += 1
+                self._deliveries.settle(message, ReasonCode.SUCCESS)
+            else:
+                self._deliveries.leave_unclaimed(message)
+        self._line.unpark_all()
+
+
+class _Loop:
+    """One ``async for`` over a subscription, with the message it has in hand."""
+
+    __slots__ = ("_in_hand", "_subscription")
+
+    def __init__(self, subscription: Subscription) -> None:
+        self._subscription = subscription
+        self._in_hand: Message | None = None
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Message:
+        """Settle the message in hand, then wait for the next one.
+
+        Cancelled while it waits, it has taken nothing; the message before is settled.
+        """
+        subscription = self._subscription
+        message = self._in_hand
+        if message is not None:
+            self._in_hand = None
+            if not message._guarded:
+                subscription._settle(message, ReasonCode.SUCCESS)
+        message = await subscription.receive()
+        if message.qos and subscription._ack == "when_done":
+            self._in_hand = message
+        return message
+
+    def abandon(self) -> None:
+        """Leave the message in hand unclaimed: its task has begun another loop."""
+        message = self._in_hand
+        self._in_hand = None
+        if message is not None and not message._guarded:
+            self._subscription._leave_unclaimed(message)

@@ -1,0 +1,119 @@
+"""Small ways to wait, each for one purpose."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_MOST_CALLS: Final = 64
+_MOST_SECONDS: Final = 0.001
+
+
+class Wakeup:
+    """Lets one task sleep until it is called.
+
+    A call while nobody sleeps is not remembered: look at the condition, then sleep, with no
+    checkpoint between.
+    """
+
+    __slots__ = ("_task",)
+
+    def __init__(self) -> None:
+        self._task: trio.lowlevel.Task | None = None
+
+    def __call__(self) -> None:
+        """Wake the sleeper, if there is one."""
+        task = self._task
+        if task is not None:
+            self._task = None
+            trio.lowlevel.reschedule(task)
+
+    async def sleep(self) -> None:
+        """Sleep until the next call; cancellable, and nothing is lost by that."""
+        self._task = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(self._abort)
+
+    def _abort(self, _raise_cancel: object) -> trio.lowlevel.Abort:
+        self._task = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
+
+class Pacer:
+    """A checkpoint that can be afforded for each of 100,000 messages a second.
+
+    Always a cancellation point; a scheduling point at least every 64 calls and every millisecond,
+    so that other tasks and deadlines get their turn.
+    """
+
+    __slots__ = ("_calls", "_deadline")
+
+    def __init__(self) -> None:
+        self._calls = 0
+        self._deadline = 0.0
+
+    async def checkpoint(self) -> None:
+        """Raise Cancelled if that is due, and let others run from time to time."""
+        self._calls += 1
+        if self._calls < _MOST_CALLS and perf_counter() < self._deadline:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            return
+        await trio.lowlevel.checkpoint()
+        self._calls = 0
+        self._deadline = perf_counter() + _MOST_SECONDS
+
+
+class Gate:
+    """Admission to something bounded, first come, first served.
+
+    One waiter at a time is told that there is room; it goes in and calls `update`, which tells the
+    next. Newcomers stand in line behind those who were told or wait.
+
+    Args:
+        has_room: whether one more may go in.
+        check: raises if nobody may go in any more.
+    """
+
+    def __init__(self, has_room: Callable[[], bool], check: Callable[[], None]) -> None:
+        self._has_room = has_room
+        self._check = check
+        self._line = trio.lowlevel.ParkingLot()
+        self._told = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether one may go in without waiting."""
+        return not self._line and not self._told and self._has_room()
+
+    @property
+    def waiting(self) -> int:
+        """How many stand in line."""
+        return len(self._line)
+
+    async def wait(self) -> None:
+        """Wait for one's turn and for room; then go in, without a checkpoint between.
+
+        Cancelled here, one leaves the line and nothing has happened.
+        """
+        if self.is_open:
+            return
+        while True:
+            await self._line.park()
+            self._told = False
+            self._check()
+            if self._has_room():
+                return
+
+    def update(self) -> None:
+        """Look whether there is room, and tell the first in line."""
+        if self._line and not self._told and self._has_room():
+            self._told = True
+            self._line.unpark()
+
+    def close(self) -> None:
+        """Send everybody away; `check` raises from now on."""
+        self._line.unpark_all()

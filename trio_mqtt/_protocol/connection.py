@@ -1,0 +1,213 @@
+"""One Network Connection of the Client: bytes in and events out, requests in and bytes out.
+
+`receive_data` only buffers; `next_events` parses and says what happened. What is to be sent
+collects in `output`. The two halves, `sender` and `receiver`, know nothing of CONNECT: they would
+serve the other side as well.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from trio_mqtt._enums import MQTT_3_1_1, MQTT_5, Protocol
+from trio_mqtt._errors import RemoteProtocolError
+from trio_mqtt._protocol.exchanges import IncomingMessage, OutgoingMessage, Request
+from trio_mqtt._protocol.output import Output
+from trio_mqtt._protocol.receiver import Receiver
+from trio_mqtt._protocol.sender import Sender
+from trio_mqtt._protocol.server_info import ServerInfo, read_server_info
+from trio_mqtt.packets import (
+    Auth,
+    ConnAck,
+    Disconnect,
+    Packet,
+    PacketReader,
+    PingReq,
+    PingResp,
+    PubAck,
+    PubComp,
+    PubRec,
+    PubRel,
+    SubAck,
+    UnsubAck,
+    encode,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trio_mqtt._protocol.session import SessionState
+    from trio_mqtt.packets import Connect
+
+Event = IncomingMessage | OutgoingMessage | Request | ConnAck | Disconnect | Auth
+"""A message to deliver, a message or request that is over, or a packet to act on."""
+
+_BEFORE_CONNACK: Final = (ConnAck, Auth)
+_V3_CONNACK: Final = b"\x20\x02"
+_BATCH: Final = 256
+
+
+class Connection:
+    """The protocol side of one Network Connection.
+
+    Args:
+        session: the Session that the connection serves.
+        connect: the CONNECT to send.
+        protocol: the version of MQTT to speak.
+        receive_maximum: how many QoS 1 and 2 messages we want to have unsettled at once; also the
+            property of `connect`, where the version has it.
+        message_type: the class made for each PUBLISH received.
+
+    Attributes:
+        protocol: the version of MQTT spoken; 3.1.1 if a Server answered MQTT 5.0 in that form.
+        session: the Session that the connection serves.
+        output: what is to be sent.
+        sender: our messages and requests.
+        receiver: the Server's messages.
+        server: what the Server granted, or None before CONNACK.
+        ping_outstanding: whether a PINGREQ awaits its PINGRESP.
+    """
+
+    def __init__(
+        self,
+        session: SessionState,
+        connect: Connect,
+        protocol: Protocol,
+        *,
+        receive_maximum: int,
+        message_type: type[IncomingMessage] = IncomingMessage,
+    ) -> None:
+        limits = connect.properties
+        self.protocol = protocol
+        self.session = session
+        self.output = Output()
+        self.sender = Sender(session, self.output, protocol)
+        self.receiver = Receiver(
+            session,
+            self.output,
+            protocol,
+            receive_maximum=receive_maximum,
+            topic_alias_maximum=limits.topic_alias_maximum or 0,
+        )
+        self.server: ServerInfo | None = None
+        self.ping_outstanding = False
+        self._connect = connect
+        self._message_type = message_type
+        self._reader = PacketReader(
+            protocol, maximum_packet_size=limits.maximum_packet_size, publish_type=message_type
+        )
+        self._failure: RemoteProtocolError | None = None
+        self._first_bytes = b""
+        self.output.append(encode(connect, protocol))  # MQTT-3.1.0-1
+
+    def ping(self) -> None:
+        """Send PINGREQ."""
+        self.ping_outstanding = True
+        self.output.append(encode(PingReq(), self.protocol))
+
+    def disconnect(self, packet: Disconnect | None = None) -> None:
+        """Send DISCONNECT as the last packet; what is asked for later is not sent.
+
+        Below MQTT 5.0 its Reason Code and properties are left out.
+        """
+        if packet is None or self.protocol is not MQTT_5:
+            packet = Disconnect()
+        self.output.append(encode(packet, self.protocol))
+        self.output.closed = True  # MQTT-3.14.4-1
+
+    def receive_data(self, data: bytes | bytearray) -> None:
+        """Take what arrived; `next_events` looks at it."""
+        if self.server is None and self.protocol is MQTT_5:
+            # A Server without MQTT 5.0 answers in the form of 3.1.1, which is too short for 5.0.
+            self._first_bytes += data
+            if len(self._first_bytes) < len(_V3_CONNACK):
+                return
+            data, self._first_bytes = self._first_bytes, b""
+            if data.startswith(_V3_CONNACK):
+                self.protocol = self._reader.protocol = MQTT_3_1_1
+        self._reader.feed(data)
+
+    def next_events(self) -> list[Event]:
+        """What happened, in order; empty when more bytes are needed.
+
+        Events before a violation are returned first; the error comes with the next call, and with
+        every call after that.
+
+        Raises:
+            RemoteProtocolError: the Server broke the protocol; send its Reason Code and close.
+        """
+        if self._failure is not None:
+            raise self._failure
+        events: list[Event] = []
+        while not events and (
+            packets := self._reader.read_packets(1 if self.server is None else _BATCH)
+        ):
+            try:
+                self._handle(packets, events)
+            except RemoteProtocolError as error:
+                self._failure = error
+                if not events:
+                    raise
+        return events
+
+    def _handle(self, packets: list[Packet], events: list[Event]) -> None:
+        message_type = self._message_type
+        opened = self.server is not None
+        on_publish = self.receiver.on_publish
+        for packet in packets:
+            if isinstance(packet, message_type) and opened:
+                if on_publish(packet):
+                    events.append(packet)
+                continue
+            handler = self._HANDLERS.get(type(packet))
+            name = type(packet).__name__.upper()
+            if handler is None and not isinstance(packet, message_type):
+                message = f"the Server sent {name}, which only a Client may send"
+                raise RemoteProtocolError(message, statement="2.1.2")
+            if handler is None or not (opened or type(packet) in _BEFORE_CONNACK):
+                message = f"the Server sent {name} before CONNACK"
+                raise RemoteProtocolError(message, statement="MQTT-3.2.0-1")
+            event = handler(self, packet)
+            if event is not None:
+                events.append(event)
+
+    def _on_connack(self, packet: ConnAck) -> ConnAck:
+        if self.server is not None:
+            message = "the Server sent a second CONNACK"
+            raise RemoteProtocolError(message, statement="MQTT-3.2.0-2")
+        if packet.session_present and self._connect.clean_start:
+            message = "CONNACK has Session Present 1 although CONNECT had Clean Start 1"
+            raise RemoteProtocolError(message, statement="MQTT-3.2.2-2")
+        if not packet.reason_code.is_failure:
+            self.server = read_server_info(self._connect, packet, self.protocol)
+            self.sender.open(self.server.receive_maximum)
+        return packet
+
+    def _on_pingresp(self, _packet: PingResp) -> None:
+        self.ping_outstanding = False
+
+    def _on_disconnect(self, packet: Disconnect) -> Disconnect:
+        if self.protocol is not MQTT_5:
+            message = f"a Server has no DISCONNECT in {self.protocol.title}"
+            raise RemoteProtocolError(message, statement="3.14")
+        return packet
+
+    def _on_auth(self, packet: Auth) -> Auth:
+        if self._connect.properties.authentication_method is None:
+            message = "the Server sent AUTH although CONNECT had no Authentication Method"
+            raise RemoteProtocolError(message, statement="MQTT-4.12.0-6")
+        return packet
+
+    _HANDLERS: ClassVar[dict[type, Callable[..., Event | None]]] = {
+        ConnAck: _on_connack,
+        PubAck: lambda connection, packet: connection.sender.on_acknowledgement(packet),
+        PubRec: lambda connection, packet: connection.sender.on_acknowledgement(packet),
+        PubRel: lambda connection, packet: connection.receiver.on_pubrel(packet),
+        PubComp: lambda connection, packet: connection.sender.on_acknowledgement(packet),
+        SubAck: lambda connection, packet: connection.sender.on_answer(packet),
+        UnsubAck: lambda connection, packet: connection.sender.on_answer(packet),
+        PingResp: _on_pingresp,
+        Disconnect: _on_disconnect,
+        Auth: _on_auth,
+    }
+    """What a Server may send beside PUBLISH, and who deals with it."""

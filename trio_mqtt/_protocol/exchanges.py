@@ -1,0 +1,93 @@
+"""What a Session keeps while an exchange of packets is under way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from trio_mqtt._enums import ReasonCode  # noqa: TC001 - attrs looks at it
+from trio_mqtt._protocol.handshakes import SenderState
+from trio_mqtt.packets import Publish
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trio_mqtt.packets import PubAck, PubComp, PubRec, SubAck, Subscribe, UnsubAck, Unsubscribe
+
+
+@attrs.define(eq=False)
+class OutgoingMessage:
+    """An Application Message on its way to the Server, checked and ready to be encoded.
+
+    Attributes:
+        topic: the Topic Name.
+        topic_field: the same as a UTF-8 Encoded String with its length.
+        payload: the Application Message.
+        qos: the Quality of Service.
+        retain: the RETAIN flag.
+        properties: the property length and properties; empty below MQTT 5.0.
+        size: what the whole takes in memory, about, in bytes.
+        listener: called once, when the exchange is over or has failed.
+        packet_id: the Packet Identifier, 0 until the first transmission.
+        state: where the handshake stands.
+        acknowledgement: the packet that ended the exchange, or None.
+        failure: the error that ended it instead, or None.
+    """
+
+    topic: str
+    topic_field: bytes
+    payload: bytes
+    qos: int
+    retain: bool
+    properties: bytes
+    size: int
+    listener: Callable[[OutgoingMessage], object] | None = None
+    packet_id: int = 0
+    state: SenderState = SenderState.IDLE
+    acknowledgement: PubAck | PubRec | PubComp | None = None
+    failure: Exception | None = None
+
+    def tell(self) -> None:
+        """Call the listener: the exchange is over."""
+        if self.listener is not None:
+            self.listener(self)
+
+
+@attrs.define(eq=False)
+class Request:
+    """A SUBSCRIBE or UNSUBSCRIBE that awaits its answer.
+
+    Attributes:
+        packet: what to send; it gets its Packet Identifier when it is sent.
+        expected: how many Reason Codes the answer must have.
+        listener: called once, when the answer has come or the request has failed.
+        answer: the SUBACK or UNSUBACK, or None.
+        failure: the error that ended it instead, or None.
+    """
+
+    packet: Subscribe | Unsubscribe
+    expected: int
+    listener: Callable[[Request], object] | None = None
+    answer: SubAck | UnsubAck | None = None
+    failure: Exception | None = None
+
+    def tell(self) -> None:
+        """Call the listener: the answer has come, or will not."""
+        if self.listener is not None:
+            self.listener(self)
+
+
+@attrs.define(eq=False)
+class IncomingMessage(Publish):
+    """A PUBLISH that was received, and what became of it.
+
+    Attributes:
+        settled: None until it is settled; then the Reason Code of its acknowledgement.
+    """
+
+    settled: ReasonCode | None = attrs.field(default=None, init=False)
+
+    # Two messages that look alike are two messages.
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__  # type: ignore[assignment] # Publish, which is equal by value, has none

@@ -1,0 +1,55 @@
+"""Packet Identifiers of the packets that we send (2.2.1)."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+MOST_IDENTIFIERS = 65_535
+
+
+class PacketIdentifiers(Generic[T]):
+    """The identifiers in use and who holds each.
+
+    PUBLISH, SUBSCRIBE and UNSUBSCRIBE share one set (MQTT-2.2.1-3). They are given out ascending
+    from 1, so that one just released is the last to be used again: a late answer of the Server
+    then meets nothing.
+    """
+
+    def __init__(self) -> None:
+        self._holders: dict[int, T] = {}
+        self._last = 0
+
+    def __len__(self) -> int:
+        """How many are in use."""
+        return len(self._holders)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether all 65,535 are in use."""
+        return len(self._holders) >= MOST_IDENTIFIERS
+
+    def take(self, holder: T) -> int:
+        """Give the next free identifier to `holder`; the caller has looked at `exhausted`."""
+        holders = self._holders
+        packet_id = self._last
+        while True:
+            packet_id = packet_id + 1 if packet_id < MOST_IDENTIFIERS else 1
+            if packet_id not in holders:
+                break
+        self._last = packet_id
+        holders[packet_id] = holder
+        return packet_id
+
+    def holders(self) -> list[T]:
+        """All holders, in the order in which they took their identifiers."""
+        return list(self._holders.values())
+
+    def holder(self, packet_id: int) -> T | None:
+        """Who holds this identifier, or None."""
+        return self._holders.get(packet_id)
+
+    def release(self, packet_id: int) -> None:
+        """Free an identifier that is in use."""
+        del self._holders[packet_id]

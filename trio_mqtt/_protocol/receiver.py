@@ -1,0 +1,179 @@
+"""The peer's messages on one Network Connection: aliases, limits, ordered acknowledgements."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from trio_mqtt._enums import MQTT_5, Protocol, QoS, ReasonCode
+from trio_mqtt._errors import RemoteProtocolError
+from trio_mqtt._protocol.handshakes import RECEIVER, ReceiverAction, ReceiverInput, ReceiverState
+from trio_mqtt.packets import PubAck, PubComp, PubRec, encode
+
+if TYPE_CHECKING:
+    from trio_mqtt._protocol.exchanges import IncomingMessage
+    from trio_mqtt._protocol.output import Output
+    from trio_mqtt._protocol.session import SessionState
+    from trio_mqtt.packets import PubRel
+
+_TOLERANCE: Final = 2
+_SUCCESS: Final = ReasonCode.SUCCESS
+
+
+class Receiver:
+    """The receiving half of a connection.
+
+    Acknowledgements leave in the order of their PUBLISHes, PUBACKs and PUBRECs each for themselves
+    (MQTT-4.6.0-2, MQTT-4.6.0-3): a settled message waits until all before it are settled, too.
+
+    Args:
+        session: where QoS 2 identifiers are remembered.
+        output: where packets go.
+        protocol: the version of MQTT spoken.
+        receive_maximum: how many QoS 1 and 2 messages the peer may have unacknowledged.
+        topic_alias_maximum: the highest Topic Alias that the peer may use.
+
+    Attributes:
+        protocol: the version of MQTT spoken.
+        overruns: messages received beyond `receive_maximum` and tolerated.
+    """
+
+    def __init__(
+        self,
+        session: SessionState,
+        output: Output,
+        protocol: Protocol,
+        *,
+        receive_maximum: int,
+        topic_alias_maximum: int,
+    ) -> None:
+        self.protocol = protocol
+        self.overruns = 0
+        self._session = session
+        self._output = output
+        self._receive_maximum = receive_maximum
+        self._alias_maximum = topic_alias_maximum
+        self._aliases: dict[int, str] = {}  # of this connection only (MQTT-3.3.2-7)
+        self._before_puback: deque[IncomingMessage] = deque()
+        self._before_pubrec: deque[IncomingMessage] = deque()
+
+    @property
+    def unsettled(self) -> int:
+        """How many QoS 1 and 2 messages count against our Receive Maximum (3.3.4)."""
+        return len(self._before_puback) + len(self._session.received)
+
+    def on_publish(self, message: IncomingMessage) -> bool:
+        """Take a PUBLISH.
+
+        Returns:
+            Whether it is to be delivered; a repeated one is not.
+
+        Raises:
+            RemoteProtocolError: it exceeds what we granted.
+        """
+        alias = message.properties.topic_alias
+        if alias is not None:
+            self._resolve_alias(message, alias)
+        if not message.qos:
+            return True
+        if self.unsettled >= self._receive_maximum:
+            self._tolerate_overrun(message)
+        if message.qos == QoS.AT_LEAST_ONCE:
+            self._before_puback.append(message)
+            return True
+        state = self._session.received.get(message.packet_id, ReceiverState.UNKNOWN)
+        row = RECEIVER[state, ReceiverInput.PUBLISH]
+        self._enter(message.packet_id, row.state)
+        if row.action is ReceiverAction.IGNORE:
+            return False
+        self._before_pubrec.append(message)
+        if row.action is ReceiverAction.DELIVER:
+            return True
+        self.settle(message)  # sent again: its PUBREC goes again, in its turn
+        return False
+
+    def _resolve_alias(self, message: IncomingMessage, alias: int) -> None:
+        if alias > self._alias_maximum:
+            raise RemoteProtocolError(
+                f"Topic Alias {alias}; the Topic Alias Maximum is {self._alias_maximum}",
+                reason_code=ReasonCode.TOPIC_ALIAS_INVALID,
+                statement="MQTT-3.1.2-26",
+            )
+        if message.topic:
+            self._aliases[alias] = message.topic
+            return
+        topic = self._aliases.get(alias)
+        if topic is None:
+            text = f"Topic Alias {alias} does not stand for a Topic Name yet"
+            raise RemoteProtocolError(text, statement="3.3.2.3.4")
+        message.topic = topic
+
+    def _tolerate_overrun(self, message: IncomingMessage) -> None:
+        """Servers exceed a Receive Maximum slightly; twice as much is too much (3.3.4)."""
+        if self.protocol is not MQTT_5 or message.packet_id in self._session.received:
+            return
+        self.overruns += 1
+        if self.unsettled >= _TOLERANCE * self._receive_maximum:
+            raise RemoteProtocolError(
+                f"{self.unsettled + 1} unacknowledged messages; "
+                f"the Receive Maximum is {self._receive_maximum}",
+                reason_code=ReasonCode.RECEIVE_MAXIMUM_EXCEEDED,
+                statement="MQTT-3.3.4-9",
+            )
+
+    def settle(self, message: IncomingMessage, reason_code: ReasonCode = _SUCCESS) -> None:
+        """Note that the caller's code has dealt with a QoS 1 or 2 message of this connection.
+
+        Its acknowledgement goes out once those of all earlier messages of its QoS have. Settling
+        twice does nothing.
+        """
+        if message.settled is not None:
+            return
+        message.settled = reason_code
+        if message.qos == QoS.AT_LEAST_ONCE:
+            self._send_pubacks()
+        else:
+            self._send_pubrecs()
+
+    def _send_pubacks(self) -> None:
+        waiting = self._before_puback
+        append = self._output.append
+        while waiting and (reason_code := waiting[0].settled) is not None:
+            packet_id = waiting.popleft().packet_id
+            if reason_code:
+                append(encode(PubAck(packet_id, reason_code), self.protocol))
+            else:
+                append(b"\x40\x02" + packet_id.to_bytes(2, "big"))  # MQTT-4.3.2-4
+
+    def _send_pubrecs(self) -> None:
+        waiting = self._before_pubrec
+        while waiting and (reason_code := waiting[0].settled) is not None:
+            packet_id = waiting.popleft().packet_id
+            state = self._session.received.get(packet_id, ReceiverState.UNKNOWN)
+            refused = reason_code.is_failure
+            row = RECEIVER[state, ReceiverInput.REJECTED if refused else ReceiverInput.SETTLED]
+            self._enter(packet_id, row.state)
+            self._output.append(encode(PubRec(packet_id, reason_code), self.protocol))
+
+    def _enter(self, packet_id: int, state: ReceiverState) -> None:
+        if state is ReceiverState.UNKNOWN:
+            self._session.received.pop(packet_id, None)
+        else:
+            self._session.received[packet_id] = state
+
+    def on_pubrel(self, packet: PubRel) -> None:
+        """Answer a PUBREL.
+
+        Raises:
+            RemoteProtocolError: it came before our PUBREC.
+        """
+        packet_id = packet.packet_id
+        state = self._session.received.get(packet_id, ReceiverState.UNKNOWN)
+        row = RECEIVER[state, ReceiverInput.PUBREL]
+        if row.action is ReceiverAction.REFUSE:
+            message = f"PUBREL with the Packet Identifier {packet_id} before our PUBREC"
+            raise RemoteProtocolError(message, statement=row.statement)
+        self._enter(packet_id, row.state)
+        missing = row.action is ReceiverAction.SEND_PUBCOMP_NOT_FOUND and self.protocol is MQTT_5
+        reason_code = ReasonCode.PACKET_IDENTIFIER_NOT_FOUND if missing else _SUCCESS
+        self._output.append(encode(PubComp(packet_id, reason_code), self.protocol))

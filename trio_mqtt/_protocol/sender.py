@@ -1,0 +1,192 @@
+"""Our messages and requests on one Network Connection: window, identifiers, handshakes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from trio_mqtt._enums import MQTT_5, Protocol, ReasonCode
+from trio_mqtt._errors import RemoteProtocolError
+from trio_mqtt._protocol.exchanges import Request
+from trio_mqtt._protocol.handshakes import SENDER, SenderAction, SenderInput, SenderState
+from trio_mqtt.packets import (
+    PubAck,
+    PubComp,
+    PubRec,
+    PubRel,
+    SubAck,
+    Subscribe,
+    UnsubAck,
+    Unsubscribe,
+    encode,
+)
+from trio_mqtt.packets._encoder import publish_flags, publish_header
+
+if TYPE_CHECKING:
+    from trio_mqtt._protocol.exchanges import OutgoingMessage
+    from trio_mqtt._protocol.output import Output
+    from trio_mqtt._protocol.session import SessionState
+
+OUTPUT_HIGH_WATER: Final = 256 * 1024
+"""No queued message is moved to the output while this many bytes wait there."""
+MOST_IN_FLIGHT: Final = 65_000
+"""Cap on the send quota: leaves Packet Identifiers for SUBSCRIBE and UNSUBSCRIBE."""
+_ANSWERS: Final = {Subscribe: SubAck, Unsubscribe: UnsubAck}
+
+
+class Sender:
+    """The sending half of a connection.
+
+    Args:
+        session: where messages and requests live.
+        output: where packets go.
+
+    Attributes:
+        protocol: the version of MQTT spoken.
+        quota: how many more QoS 1 and 2 messages may be sent now (4.9); 0 until it is opened.
+        strays: acknowledgements received that belonged to nothing.
+    """
+
+    def __init__(self, session: SessionState, output: Output, protocol: Protocol) -> None:
+        self.protocol = protocol
+        self.quota = 0
+        self.strays = 0
+        self._session = session
+        self._output = output
+        self._most_quota = 0
+        self._open = False
+
+    def open(self, receive_maximum: int) -> None:
+        """Allow sending, with this window (MQTT-4.9.0-1)."""
+        self._open = True
+        self.quota = self._most_quota = min(receive_maximum, MOST_IN_FLIGHT)
+
+    def send(self, message: OutgoingMessage) -> None:
+        """Put a QoS 0 message into the output."""
+        self._append_publish(message)  # MQTT-4.3.1-1
+
+    def _append_publish(self, message: OutgoingMessage) -> None:
+        payload = message.payload
+        qos = message.qos
+        self._output.append(
+            publish_header(
+                publish_flags(qos, retain=message.retain, dup=False),
+                message.topic_field,
+                qos,
+                message.packet_id,
+                message.properties,
+                len(payload),
+            )
+        )
+        if payload:
+            self._output.append(payload)
+
+    def pump(self) -> int:
+        """Send what the window, the identifiers and the output have room for.
+
+        Returns:
+            How many messages left the Session's queue.
+        """
+        session = self._session
+        identifiers = session.identifiers
+        output = self._output
+        if not self._open or output.closed:
+            return 0
+        while session.requests and not identifiers.exhausted:  # also at quota 0: MQTT-4.9.0-3
+            request = session.requests.popleft()
+            request.packet.packet_id = identifiers.take(request)
+            output.append(encode(request.packet, self.protocol))
+        queue = session.queue
+        moved = 0
+        while (
+            queue
+            and self.quota > 0  # MQTT-4.9.0-2
+            and output.size < OUTPUT_HIGH_WATER
+            and not identifiers.exhausted
+        ):
+            message = queue.popleft()
+            message.packet_id = identifiers.take(message)  # MQTT-4.3.2-1, MQTT-4.3.3-1
+            message.state = (
+                SenderState.AWAITING_PUBACK if message.qos == 1 else SenderState.AWAITING_PUBREC
+            )
+            self.quota -= 1
+            self._append_publish(message)  # MQTT-4.3.2-2, MQTT-4.3.3-2
+            moved += 1
+        return moved
+
+    def on_acknowledgement(self, packet: PubAck | PubRec | PubComp) -> OutgoingMessage | None:
+        """Take a step of a handshake.
+
+        Returns:
+            The message whose exchange is over by this, or None.
+
+        Raises:
+            RemoteProtocolError: the packet fits no step.
+        """
+        packet_id = packet.packet_id
+        message = self._session.identifiers.holder(packet_id)
+        if isinstance(message, Request):
+            raise _refusal(packet, "belongs to a SUBSCRIBE or UNSUBSCRIBE", "2.2.1")
+        row = SENDER[SenderState.IDLE if message is None else message.state, _input(packet)]
+        if row.action is SenderAction.REFUSE:
+            raise _refusal(packet, f"fits no exchange: {row.guard}", row.statement)
+        if message is None:
+            self.strays += 1
+            if row.action is SenderAction.SEND_PUBREL_NOT_FOUND:
+                self._append_pubrel(packet_id, ReasonCode.PACKET_IDENTIFIER_NOT_FOUND)
+            return None
+        message.state = row.state
+        if row.action is SenderAction.SEND_PUBREL:
+            # At once, so in the order of the PUBRECs (MQTT-4.6.0-4).
+            self._append_pubrel(packet_id, ReasonCode.SUCCESS)
+            return None
+        self._session.finish(message)
+        if self.quota < self._most_quota:
+            self.quota += 1
+        message.acknowledgement = packet
+        return message
+
+    def _append_pubrel(self, packet_id: int, reason_code: ReasonCode) -> None:
+        if self.protocol is not MQTT_5:
+            reason_code = ReasonCode.SUCCESS
+        self._output.append(encode(PubRel(packet_id, reason_code), self.protocol))
+
+    def on_answer(self, packet: SubAck | UnsubAck) -> Request | None:
+        """Match a SUBACK or UNSUBACK with its request.
+
+        Returns:
+            The request, or None if there is none.
+
+        Raises:
+            RemoteProtocolError: the packet does not answer what its identifier stands for.
+        """
+        request = self._session.identifiers.holder(packet.packet_id)
+        if request is None:
+            self.strays += 1
+            return None
+        if not isinstance(request, Request) or _ANSWERS[type(request.packet)] is not type(packet):
+            raise _refusal(packet, "answers another packet", "MQTT-2.2.1-6")
+        expected = request.expected
+        if isinstance(packet, UnsubAck) and self.protocol is not MQTT_5:
+            expected = 0
+        if len(packet.reason_codes) != expected:
+            why = f"has {len(packet.reason_codes)} Reason Codes for {expected} Topic Filters"
+            statement = "MQTT-3.9.3-1" if isinstance(packet, SubAck) else "MQTT-3.11.3-1"
+            raise _refusal(packet, why, statement)
+        self._session.identifiers.release(packet.packet_id)
+        request.answer = packet
+        return request
+
+
+def _input(packet: PubAck | PubRec | PubComp) -> SenderInput:
+    if isinstance(packet, PubAck):
+        return SenderInput.PUBACK
+    if isinstance(packet, PubComp):
+        return SenderInput.PUBCOMP
+    return SenderInput.PUBREC_REFUSING if packet.reason_code.is_failure else SenderInput.PUBREC
+
+
+def _refusal(
+    packet: PubAck | PubRec | PubComp | SubAck | UnsubAck, why: str, statement: str
+) -> RemoteProtocolError:
+    message = f"{type(packet).__name__.upper()} with the Packet Identifier {packet.packet_id} {why}"
+    return RemoteProtocolError(message, statement=statement)
