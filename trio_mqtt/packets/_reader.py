@@ -1,8 +1,9 @@
 """The incremental parser: arbitrary chunks of bytes in, Control Packets out.
 
-What has arrived lies in one `bytes` object with a position in it, and what arrives while a packet
-is incomplete is kept in a list of chunks that is joined once the packet is whole. So nothing is
-reserved because a length field says so, and a large payload is copied twice, not once a chunk.
+What has arrived lies in one `bytes` object with a position in it. Once a packet in it turns out to
+be incomplete, what follows is collected in a BytesIO, whose value becomes the next such object,
+without another copy, when the packet is whole. So nothing is reserved because a length field says
+so, and a large payload is copied twice, not once a chunk.
 
 PUBLISH has its own path. Topic Names and short property blocks repeat, so what their bytes mean
 is remembered, up to a bound; validation is paid for when they are first seen.
@@ -10,6 +11,7 @@ is remembered, up to a bound; validation is paid for when they are first seen.
 
 from __future__ import annotations
 
+import io
 from typing import Final
 
 from trio_mqtt._enums import MQTT_5, PacketType, Protocol, QoS, ReasonCode
@@ -23,7 +25,6 @@ _PUBLISH: Final = PacketType.PUBLISH
 _MOST_LENGTH_BYTES = 4
 _REMEMBERED = 1024
 _LONGEST_REMEMBERED = 256
-_SMALL_CHUNK = 4096
 _LEVELS = (QoS.AT_MOST_ONCE, QoS.AT_LEAST_ONCE, QoS.EXACTLY_ONCE)
 
 
@@ -60,8 +61,7 @@ class PacketReader:
         self._publish_type = publish_type
         self._data = b""
         self._position = 0
-        self._chunks: list[bytes | bytearray] = []
-        self._waiting = 0  # bytes in the chunks
+        self._pending: io.BytesIO | None = None  # if not None, then the data is empty
         self._needed = 2  # bytes from the position on without which there is no use in looking
         self._topics: dict[bytes, str] = {}
         self._property_blocks: dict[bytes, Properties] = {}
@@ -70,25 +70,25 @@ class PacketReader:
     @property
     def buffered(self) -> int:
         """How many bytes were fed and are not yet part of a packet that was read."""
-        return len(self._data) - self._position + self._waiting
+        if self._pending is not None:
+            return self._pending.tell()
+        return len(self._data) - self._position
 
     def feed(self, data: bytes | bytearray | memoryview) -> None:
         """Take bytes as they arrived; parsing them is left to `read_packets`."""
         if self._failure is not None:
             return
-        if not self._chunks and self._position >= len(self._data):
-            self._data = bytes(data)
+        pending = self._pending
+        if pending is None:
+            if self._position >= len(self._data):
+                self._data = bytes(data)
+                self._position = 0
+                return
+            self._pending = pending = io.BytesIO()
+            pending.write(memoryview(self._data)[self._position :])
+            self._data = b""
             self._position = 0
-            return
-        self._waiting += len(data)
-        if len(data) >= _SMALL_CHUNK:
-            self._chunks.append(bytes(data))
-            return
-        last = self._chunks[-1] if self._chunks else b""
-        if isinstance(last, bytearray):
-            last += data
-        else:
-            self._chunks.append(bytearray(data))
+        pending.write(data)
 
     def read_packets(self, limit: int = 256) -> list[Packet]:
         """Parse up to `limit` packets; an empty list means that more bytes are needed.
@@ -104,11 +104,9 @@ class PacketReader:
             raise self._failure.with_traceback(None)  # else each call would add to the same one
         if self.buffered < self._needed:
             return []
-        if self._chunks:
-            self._data = b"".join((self._data[self._position :], *self._chunks))
-            self._position = 0
-            self._chunks.clear()
-            self._waiting = 0
+        if self._pending is not None:
+            self._data = self._pending.getvalue()
+            self._pending = None
         packets: list[Packet] = []
         try:
             self._parse(packets, limit)
