@@ -7,7 +7,10 @@ from importlib.metadata import version as installed_version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from docutils.nodes import Element, TextElement
+    from sphinx.addnodes import pending_xref
     from sphinx.application import Sphinx
+    from sphinx.environment import BuildEnvironment
 
 project = "trio_mqtt"
 author = "The trio_mqtt authors"
@@ -24,11 +27,16 @@ highlight_language = "python3"
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_default_options = {"members": True}
-autodoc_preserve_defaults = True
-autodoc_type_aliases = {"UserProperties": "trio_mqtt.UserProperties"}
+autodoc_type_aliases = {  # what short names in our signatures stand for
+    "Ack": "Literal['when_done', 'manual', 'on_receipt']",
+    "Connector": "trio_mqtt.abc.Connector",
+    "Overflow": "Literal['wait', 'drop_oldest', 'drop_newest']",
+    "SubscriptionManager": "AbstractAsyncContextManager[Subscription]",
+    "UserProperties": "tuple[tuple[str, str], ...]",
+}
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
-napoleon_use_ivar = True
+napoleon_use_ivar = False
 
 # Names of other projects are not looked up in their documentation, so that the build needs no
 # network; they are right if the type checkers find them. A name in single backquotes is a link if
@@ -36,12 +44,17 @@ napoleon_use_ivar = True
 nitpicky = True
 nitpick_ignore_regex = [
     (r"py:obj", r"[a-z_]+"),
-    (r"py:class", r"[A-Z]|Answer"),  # type variables, and a union that the text describes
+    # Type variables, and names that a signature cuts short.
+    (r"py:class", r"[A-Z]|AbstractAsyncContextManager|Answer|Literal|UserProperties"),
     (r"py:.*", r"(trio|attrs|collections|contextlib|enum|os|pathlib|ssl|types|typing)\..*"),
     (r"py:.*", r"({})".format("|".join(name for name in dir(builtins) if name.isidentifier()))),
 ]
 
 MADE_BY_US = {
+    "trio_mqtt.Client",
+    "trio_mqtt.Delivery",
+    "trio_mqtt.Publisher",
+    "trio_mqtt.Subscription",
     "trio_mqtt.testing.Held",
     "trio_mqtt.testing.MemoryStream",
     "trio_mqtt.testing.Server",
@@ -67,7 +80,21 @@ def show_public_bases(
             bases[index : index + 1] = base.__bases__
 
 
+def look_in_the_package(
+    app: Sphinx, env: BuildEnvironment, node: pending_xref, content: TextElement
+) -> Element | None:
+    """Find public names without their module, as docstrings mention them."""
+    python = env.domains.python_domain
+    for module in ("trio_mqtt", "trio_mqtt.packets"):
+        name = f"{module}.{node['reftarget']}"
+        found = python.resolve_xref(env, node["refdoc"], app.builder, "obj", name, node, content)
+        if found is not None:
+            return found
+    return None
+
+
 def setup(app: Sphinx) -> None:
     """Take part in the build."""
     app.connect("autodoc-process-bases", show_public_bases)
     app.connect("autodoc-process-signature", hide_constructors)
+    app.connect("missing-reference", look_in_the_package)

@@ -188,7 +188,8 @@ def documented_names() -> set[str]:
         module = re.search(r"^\.\. (?:current|auto)?module:: ([\w.]+)", text, re.MULTILINE)
         assert module is not None, page
         if ".. automodule:: " in text:
-            names |= {f"{module[1]}.{name}" for name in importlib.import_module(module[1]).__all__}
+            public = getattr(importlib.import_module(module[1]), "__all__", ())
+            names |= {f"{module[1]}.{name}" for name in public}
         for first, more in DIRECTIVE.findall(text):
             names |= {f"{module[1]}.{name}" for name in (first, *more.split())}
     return names
