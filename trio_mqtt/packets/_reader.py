@@ -135,9 +135,13 @@ class PacketReader:
             length = data[position + 1]
             body = position + 2
             if length > 127:  # noqa: PLR2004 - more length bytes follow
-                length, body = self._long_length(data, position)
-                if not body:
-                    break
+                if body < size and 0 < data[body] < 128:  # noqa: PLR2004 - just one more
+                    length += (data[body] << 7) - 128
+                    body += 1
+                else:
+                    length, body = self._long_length(data, position)
+                    if not body:
+                        break
             end = body + length
             maximum = self.maximum_packet_size
             if maximum is not None and end - position > maximum:
