@@ -9,17 +9,45 @@ from trio_mqtt.testing._holding import Held
 from trio_mqtt.testing._limits import ServerLimits
 from trio_mqtt.testing._log import LogEntry
 from trio_mqtt.testing._memory import MemoryStream, memory_stream_pair
+from trio_mqtt.testing._peer import ScriptedPeer
 from trio_mqtt.testing._server import Server, SessionSnapshot, open_server
+from trio_mqtt.testing._steps import (
+    Close,
+    Expect,
+    ExpectBytes,
+    ExpectEnd,
+    ExpectSilence,
+    Pause,
+    Reply,
+    Reset,
+    Send,
+    SendBytes,
+    Step,
+    WaitFor,
+)
 from trio_mqtt.testing._subscriptions import Subscription
 
 __all__ = [
+    "Close",
+    "Expect",
+    "ExpectBytes",
+    "ExpectEnd",
+    "ExpectSilence",
     "Held",
     "LogEntry",
     "MemoryStream",
+    "Pause",
+    "Reply",
+    "Reset",
+    "ScriptedPeer",
+    "Send",
+    "SendBytes",
     "Server",
     "ServerLimits",
     "SessionSnapshot",
+    "Step",
     "Subscription",
+    "WaitFor",
     "memory_stream_pair",
     "open_server",
 ]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import socket
-import struct
 from typing import TYPE_CHECKING
 
 import trio
 
 from trio_mqtt.testing._connection import Connection
-from trio_mqtt.testing._memory import MemoryStream
+from trio_mqtt.testing._memory import reset_stream
 
 if TYPE_CHECKING:
     from trio_mqtt.testing._broker import Broker
@@ -19,7 +17,6 @@ _MOST_BACKLOG = 64 * 1024
 """How many bytes of answers may wait before the server stops reading from that client."""
 _CLOSE_GRACE = 5.0
 """How long a client may take to read the last bytes, in seconds."""
-_RESET = struct.pack("ii", 1, 0)
 
 
 class Link:
@@ -52,9 +49,8 @@ class Link:
                     await self._read()
         finally:
             self._lost()
-            if self._resets:
-                self._reset_stream()
-            await trio.aclose_forcefully(self._stream)
+            close = reset_stream if self._resets else trio.aclose_forcefully
+            await close(self._stream)
             self.ended.set()
 
     def drop(self, *, reset: bool) -> None:
@@ -138,9 +134,3 @@ class Link:
             else:
                 return
         self._scope.cancel()
-
-    def _reset_stream(self) -> None:
-        if isinstance(self._stream, MemoryStream):
-            self._stream.reset()
-        elif isinstance(self._stream, trio.SocketStream):
-            self._stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -11,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
 DEFAULT_CAPACITY = 64 * 1024
+_NO_LINGER = struct.pack("ii", 1, 0)
 
 
 class _Pipe:
@@ -178,3 +181,12 @@ def memory_stream_pair(
     """
     there, back = _Pipe(capacity), _Pipe(capacity)
     return MemoryStream(there, back, chunk), MemoryStream(back, there, chunk)
+
+
+async def reset_stream(stream: trio.abc.Stream) -> None:
+    """Close a stream so that the peer gets an error, where its kind has such a thing."""
+    if isinstance(stream, MemoryStream):
+        stream.reset()
+    elif isinstance(stream, trio.SocketStream):
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+    await trio.aclose_forcefully(stream)
