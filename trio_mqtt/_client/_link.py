@@ -47,7 +47,7 @@ class Link:
     Attributes:
         name: the Server's address, for messages.
         connection: the protocol.
-        heard: whether the Server has sent a byte.
+        hung_up: whether the Server ended the connection before it sent a byte.
         loss: why the connection ended, or None if it goes on or we ended it.
         wake_writer: to be called when there is output.
     """
@@ -65,7 +65,7 @@ class Link:
     ) -> None:
         self.name = name
         self.connection = connection
-        self.heard = False
+        self.hung_up = False
         self.loss: MQTTError | None = None
         self.wake_writer = Wakeup()
         self._stream = stream
@@ -86,6 +86,7 @@ class Link:
             RemoteProtocolError: it sent something else.
         """
         connection = self.connection
+        heard = False
         how = "closed the connection"
         cause: BaseException | None = None
         try:
@@ -94,7 +95,7 @@ class Link:
                 data = await self._stream.receive_some()
                 if not data:
                     break
-                self.heard = True
+                heard = True
                 connection.receive_data(data)
                 for event in connection.next_events():
                     if isinstance(event, ConnAck):
@@ -103,7 +104,8 @@ class Link:
         except trio.BrokenResourceError as error:
             how = "broke the connection"
             cause = error
-        when = "in the middle of its answer" if self.heard else "before it sent a byte"
+        self.hung_up = not heard
+        when = "in the middle of its answer" if heard else "before it sent a byte"
         message = (
             f"cannot connect to {self.name}: the server {how} {when}; is it an MQTT server, and "
             f"does it speak {connection.protocol.title}?"

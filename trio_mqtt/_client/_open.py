@@ -131,7 +131,7 @@ async def open_client(  # noqa: PLR0913 - the options of CONNECT, each by name
                         yield Client(supervisor)
             except BaseException as error:  # noqa: BLE001 - raised again below
                 body_error = error
-            failed = body_error is not None and not isinstance(body_error, trio.Cancelled)
+            failed = body_error is not None and not _is_cancellation(body_error)
             await supervisor.close(failed=failed)
             nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:
@@ -155,6 +155,10 @@ def _leaves(error: BaseException) -> list[BaseException]:
     return [error]
 
 
+def _is_cancellation(error: BaseException) -> bool:
+    return all(isinstance(leaf, trio.Cancelled) for leaf in _leaves(error))
+
+
 def _raise_outcome(
     supervisor: Supervisor | None,
     body_error: BaseException | None,
@@ -164,13 +168,15 @@ def _raise_outcome(
     failure = None if supervisor is None else supervisor.error
     if isinstance(background_error, KeyboardInterrupt | SystemExit):
         raise background_error
-    if body_error is not None:
-        if failure is not None and not isinstance(body_error, trio.Cancelled):
+    if body_error is not None and not _is_cancellation(body_error):
+        if failure is not None:
             body_error.add_note(f"the client had failed, too: {failure}")
         raise body_error
     if isinstance(background_error, Exception):
-        raise background_error
+        raise background_error  # a bug, or an error of the caller's connector
     if failure is not None:
         raise own_instance(failure)
+    if body_error is not None:
+        raise body_error
     if background_error is not None:
         raise background_error

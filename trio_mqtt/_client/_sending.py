@@ -185,8 +185,8 @@ class Sending:
         if limit is not None and size > limit:  # MQTT-3.2.2-15
             name = type(packet).__name__.upper()
             text = (
-                f"the {name} would take {size} bytes, and {self.server_name} granted a Maximum Packet "
-                f"Size of {limit}; use fewer or shorter Topic Filters"
+                f"the {name} would take {size} bytes, and {self.server_name} granted a Maximum "
+                f"Packet Size of {limit}; use shorter Topic Filters"
             )
             raise PacketTooLarge(text, size=size, limit=limit)
         count = len(packet.requests if isinstance(packet, Subscribe) else packet.topic_filters)

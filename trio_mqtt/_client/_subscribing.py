@@ -24,13 +24,13 @@ from trio_mqtt._topics import check_topic_filter, split_share
 from trio_mqtt.packets import Properties, Subscribe, SubscriptionRequest, Unsubscribe
 
 if TYPE_CHECKING:
-    from trio_mqtt._protocol.exchanges import Request
     from types import TracebackType
 
     from trio_mqtt._client._buffer import Overflow
     from trio_mqtt._client._deliveries import Deliveries
     from trio_mqtt._client._sending import Sending
     from trio_mqtt._client._subscription import Ack
+    from trio_mqtt._protocol.exchanges import Request
     from trio_mqtt._protocol.server_info import ServerInfo
 
 _WRONG_USE: Final = (

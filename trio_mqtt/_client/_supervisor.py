@@ -86,6 +86,7 @@ class Supervisor:
         self._options = options
         self._link: Link | None = None
         self._closed = False
+        self._scope = trio.CancelScope(shield=True)
         self._drained = trio.Event()
         self._ended = trio.Event()
 
@@ -105,14 +106,18 @@ class Supervisor:
     # -- connecting ---------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Connect, serve the connection, and tell of its loss; never raises."""
-        try:
-            await self._connect_and_serve()
-        except MQTTError as error:
-            self._fail(error)
-        finally:
-            self.settled.set()
-            self._ended.set()
+        """Connect, serve the connection, and tell of its loss.
+
+        What cancels the block does not reach the connection: it is still needed for closing, and
+        `close` ends it.
+        """
+        with self._scope:
+            try:
+                await self._connect_and_serve()
+            except MQTTError as error:
+                self._fail(error)
+            finally:
+                self._ended.set()
 
     async def _connect_and_serve(self) -> None:
         deadline = trio.current_time() + self._options.connect_timeout
@@ -139,7 +144,7 @@ class Supervisor:
         """Whether the answer to a CONNECT of MQTT 5.0 calls for an older version."""
         if isinstance(refusal, ConnectRejected):
             return refusal.reason_code is ReasonCode.UNSUPPORTED_PROTOCOL_VERSION
-        return refusal.stage == "CONNECT" and self._link is not None and not self._link.heard
+        return self._link is not None and self._link.hung_up
 
     async def _attempt(self, protocol: Protocol, deadline: float) -> None:
         """Make one connection and serve it to its end."""
@@ -257,6 +262,7 @@ class Supervisor:
             return  # everything was done; the Server was only quicker to hang up
         _logger.error("the client has failed: %s", error)
         self.error = error
+        self.settled.set()
         self.body_scope.cancel()
         self._release_waiters(error)
         self._drained.set()
@@ -288,6 +294,7 @@ class Supervisor:
                     await self._drain()
                 self._say_goodbye(link, failed=failed)
                 await self._ended.wait()
+        self._scope.cancel()
         self._report_lost()
 
     async def _drain(self) -> None:
