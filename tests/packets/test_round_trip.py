@@ -13,6 +13,13 @@ from tests.packets import strategies
 from tests.packets.support import VERSIONS, drain, read_one
 from trio_mqtt import packets as p
 from trio_mqtt._enums import MQTT_5, Protocol
+from trio_mqtt._errors import LocalProtocolError
+from trio_mqtt.packets._encoder import (
+    encode_publish_properties,
+    encode_topic,
+    publish_flags,
+    publish_header,
+)
 
 SORTS = [
     pytest.param(packet_class, protocol, id=f"{packet_class.__name__} of {protocol.title}")
@@ -133,3 +140,28 @@ def test_packets_are_written_alike_whether_properties_are_shared_or_not(
     for _ in range(3):
         reader.feed(data)
         assert drain(reader) == packets
+
+
+@given(strategies.of_type(p.Publish, MQTT_5))
+def test_a_publish_from_its_parts_is_the_same(packet: p.Packet) -> None:
+    """What a client puts together itself, with parts that it keeps, is what `encode` writes."""
+    assert isinstance(packet, p.Publish)
+    packet.topic = packet.topic or "t"
+    header = publish_header(
+        publish_flags(packet.qos, retain=packet.retain, dup=packet.dup),
+        encode_topic(packet.topic),
+        packet.qos,
+        packet.packet_id,
+        encode_publish_properties(packet.properties),
+        len(packet.payload),
+    )
+    assert header + packet.payload == p.encode(packet, MQTT_5)
+
+
+def test_parts_of_a_publish_are_checked() -> None:
+    with pytest.raises(LocalProtocolError) as caught:
+        encode_topic("a/+")
+    assert caught.value.statement == "MQTT-3.3.2-2"
+    with pytest.raises(LocalProtocolError) as caught:
+        encode_publish_properties(p.Properties(receive_maximum=1))
+    assert caught.value.statement == "2.2.2.2"
