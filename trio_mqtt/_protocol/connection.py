@@ -97,7 +97,7 @@ class Connection:
             protocol, maximum_packet_size=limits.maximum_packet_size, publish_type=message_type
         )
         self._failure: RemoteProtocolError | None = None
-        self._first_bytes = b""
+        self._first_bytes: bytes | None = b"" if protocol is MQTT_5 else None  # None: form is known
         self.output.append(encode(connect, protocol))  # MQTT-3.1.0-1
 
     def ping(self) -> None:
@@ -117,12 +117,12 @@ class Connection:
 
     def receive_data(self, data: bytes | bytearray) -> None:
         """Take what arrived; `next_events` looks at it."""
-        if self.server is None and self.protocol is MQTT_5:
+        if self._first_bytes is not None:
             # A Server without MQTT 5.0 answers in the form of 3.1.1, which is too short for 5.0.
             self._first_bytes += data
             if len(self._first_bytes) < len(_V3_CONNACK):
                 return
-            data, self._first_bytes = self._first_bytes, b""
+            data, self._first_bytes = self._first_bytes, None
             if data.startswith(_V3_CONNACK):
                 self.protocol = self._reader.protocol = MQTT_3_1_1
         self._reader.feed(data)

@@ -1,0 +1,41 @@
+"""From CONNECT to CONNACK, in every form that it may come in."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.protocol.support import Wire
+from trio_mqtt._enums import MQTT_3_1_1, MQTT_5, Protocol
+from trio_mqtt.packets import ConnAck, Properties, encode
+
+
+@pytest.mark.parametrize("protocol", Protocol)
+@pytest.mark.parametrize("reason", ["", "a", "ab", "\N{SPACE}\N{STX}" * 3])
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_connack_in_pieces(protocol: Protocol, reason: str, size: int) -> None:
+    properties = Properties(reason_string=reason if protocol is MQTT_5 else None)
+    connack = ConnAck(properties=properties)
+    wire = Wire(protocol, connack=None)
+    data = encode(connack, protocol)
+    pieces = [data[start : start + size] for start in range(0, len(data), size)]
+    for piece in pieces[:-1]:
+        assert wire.feed_bytes(piece) == []
+    assert wire.feed_bytes(pieces[-1]) == [connack]
+    assert wire.connection.protocol is protocol
+    assert wire.connection.server is not None
+    assert wire.connection.server.protocol is protocol
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+@pytest.mark.parametrize("code", range(1, 6))
+def test_connack_of_3_1_1_to_a_connect_of_5(size: int, code: int) -> None:
+    wire = Wire(connack=None)
+    data = bytes((0x20, 2, 0, code))
+    pieces = [data[start : start + size] for start in range(0, 4, size)]
+    for piece in pieces[:-1]:
+        assert wire.feed_bytes(piece) == []
+    (connack,) = wire.feed_bytes(pieces[-1])
+    assert isinstance(connack, ConnAck)
+    assert encode(connack, MQTT_3_1_1) == data
+    assert wire.connection.protocol is MQTT_3_1_1
+    assert wire.connection.server is None
