@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.protocol.support import Wire
-from trio_mqtt._enums import MQTT_3_1_1, MQTT_5, Protocol
+from trio_mqtt._enums import MQTT_3_1_1, MQTT_5, Protocol, ReasonCode
 from trio_mqtt.packets import ConnAck, Properties, encode
 
 
@@ -39,3 +39,16 @@ def test_connack_of_3_1_1_to_a_connect_of_5(size: int, code: int) -> None:
     assert encode(connack, MQTT_3_1_1) == data
     assert wire.connection.protocol is MQTT_3_1_1
     assert wire.connection.server is None
+
+
+@pytest.mark.parametrize("protocol", Protocol)
+@pytest.mark.parametrize("first", [ReasonCode.SUCCESS, ReasonCode.SERVER_UNAVAILABLE])
+@pytest.mark.parametrize("second", [ReasonCode.SUCCESS, ReasonCode.SERVER_UNAVAILABLE])
+def test_second_connack(protocol: Protocol, first: ReasonCode, second: ReasonCode) -> None:
+    wire = Wire(protocol, connack=ConnAck(reason_code=first))
+    server = wire.connection.server
+    error = wire.refuses(ConnAck(reason_code=second))
+    assert error.reason_code is ReasonCode.PROTOCOL_ERROR
+    assert "second CONNACK" in str(error)
+    assert wire.connection.server is server
+    assert wire.publish(1).packet_id == (first is ReasonCode.SUCCESS)

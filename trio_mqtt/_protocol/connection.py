@@ -97,6 +97,7 @@ class Connection:
             protocol, maximum_packet_size=limits.maximum_packet_size, publish_type=message_type
         )
         self._failure: RemoteProtocolError | None = None
+        self._answered = False  # by a CONNACK, be it a refusal
         self._first_bytes: bytes | None = b"" if protocol is MQTT_5 else None  # None: form is known
         self.output.append(encode(connect, protocol))  # MQTT-3.1.0-1
 
@@ -172,9 +173,10 @@ class Connection:
                 events.append(event)
 
     def _on_connack(self, packet: ConnAck) -> ConnAck:
-        if self.server is not None:
+        if self._answered:
             message = "the Server sent a second CONNACK"
             raise RemoteProtocolError(message, statement="MQTT-3.2.0-2")
+        self._answered = True
         if packet.session_present and self._connect.clean_start:
             message = "CONNACK has Session Present 1 although CONNECT had Clean Start 1"
             raise RemoteProtocolError(message, statement="MQTT-3.2.2-2")
