@@ -26,6 +26,7 @@ from trio_mqtt.packets import (
     PingResp,
     PubAck,
     PubComp,
+    Publish,
     PubRec,
     PubRel,
     SubAck,
@@ -161,16 +162,20 @@ class Connection:
                     events.append(packet)
                 continue
             handler = self._HANDLERS.get(type(packet))
-            name = type(packet).__name__.upper()
-            if handler is None and not isinstance(packet, message_type):
-                message = f"the Server sent {name}, which only a Client may send"
-                raise RemoteProtocolError(message, statement="2.1.2")
             if handler is None or not (opened or type(packet) in _BEFORE_CONNACK):
-                message = f"the Server sent {name} before CONNACK"
-                raise RemoteProtocolError(message, statement="MQTT-3.2.0-1")
+                raise self._out_of_place(packet)
             event = handler(self, packet)
             if event is not None:
                 events.append(event)
+
+    def _out_of_place(self, packet: Packet) -> RemoteProtocolError:
+        is_publish = isinstance(packet, Publish)
+        name = "PUBLISH" if is_publish else type(packet).__name__.upper()
+        if is_publish or type(packet) in self._HANDLERS:
+            message = f"the Server sent {name} before CONNACK"
+            return RemoteProtocolError(message, statement="MQTT-3.2.0-1")
+        message = f"the Server sent {name}, which only a Client may send"
+        return RemoteProtocolError(message, statement="2.1.2")
 
     def _on_connack(self, packet: ConnAck) -> ConnAck:
         if self._answered:
@@ -200,14 +205,23 @@ class Connection:
             raise RemoteProtocolError(message, statement="MQTT-4.12.0-6")
         return packet
 
+    def _on_acknowledgement(self, packet: PubAck | PubRec | PubComp) -> OutgoingMessage | None:
+        return self.sender.on_acknowledgement(packet)
+
+    def _on_pubrel(self, packet: PubRel) -> None:
+        self.receiver.on_pubrel(packet)
+
+    def _on_answer(self, packet: SubAck | UnsubAck) -> Request | None:
+        return self.sender.on_answer(packet)
+
     _HANDLERS: ClassVar[dict[type, Callable[..., Event | None]]] = {
         ConnAck: _on_connack,
-        PubAck: lambda connection, packet: connection.sender.on_acknowledgement(packet),
-        PubRec: lambda connection, packet: connection.sender.on_acknowledgement(packet),
-        PubRel: lambda connection, packet: connection.receiver.on_pubrel(packet),
-        PubComp: lambda connection, packet: connection.sender.on_acknowledgement(packet),
-        SubAck: lambda connection, packet: connection.sender.on_answer(packet),
-        UnsubAck: lambda connection, packet: connection.sender.on_answer(packet),
+        PubAck: _on_acknowledgement,
+        PubRec: _on_acknowledgement,
+        PubRel: _on_pubrel,
+        PubComp: _on_acknowledgement,
+        SubAck: _on_answer,
+        UnsubAck: _on_answer,
         PingResp: _on_pingresp,
         Disconnect: _on_disconnect,
         Auth: _on_auth,
