@@ -139,7 +139,7 @@ class Connection:
             RemoteProtocolError: the Server broke the protocol; send its Reason Code and close.
         """
         if self._failure is not None:
-            raise self._failure
+            raise self._failure.with_traceback(None)  # else each call would add to the same one
         events: list[Event] = []
         while not events and (
             packets := self._reader.read_packets(1 if self.server is None else _BATCH)
