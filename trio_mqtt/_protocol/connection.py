@@ -46,6 +46,16 @@ Event = IncomingMessage | OutgoingMessage | Request | ConnAck | Disconnect | Aut
 _BEFORE_CONNACK: Final = (ConnAck, Auth)
 _V3_CONNACK: Final = b"\x20\x02"
 _BATCH: Final = 256
+_OLDER_STATEMENTS: Final = {
+    "2.1.2": "2.2.1",
+    "2.2.1": "2.3.1",
+    "MQTT-2.2.1-6": "MQTT-2.3.1-7",
+    "MQTT-3.2.0-2": "3.2",
+    "MQTT-3.2.2-2": "MQTT-3.2.2-1",
+    "MQTT-3.8.4-6": "MQTT-3.8.4-5",
+    "MQTT-4.3.3-4": "MQTT-4.3.3-1",
+}
+"""What MQTT 3.1.1 calls those statements of MQTT 5.0 that are cited here and hold there, too."""
 
 
 class Connection:
@@ -147,6 +157,8 @@ class Connection:
             try:
                 self._handle(packets, events)
             except RemoteProtocolError as error:
+                if self.protocol is not MQTT_5 and error.statement is not None:
+                    error.statement = _OLDER_STATEMENTS.get(error.statement, error.statement)
                 self._failure = error
                 if not events:
                     raise

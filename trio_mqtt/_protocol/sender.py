@@ -170,7 +170,7 @@ class Sender:
             expected = 0
         if len(packet.reason_codes) != expected:
             why = f"has {len(packet.reason_codes)} Reason Codes for {expected} Topic Filters"
-            statement = "MQTT-3.9.3-1" if isinstance(packet, SubAck) else "MQTT-3.11.3-1"
+            statement = "MQTT-3.8.4-6" if isinstance(packet, SubAck) else "MQTT-3.11.3-1"
             raise _refusal(packet, why, statement)
         self._session.identifiers.release(packet.packet_id)
         request.answer = packet
