@@ -6,7 +6,8 @@ import pytest
 
 from tests.protocol.support import Wire
 from trio_mqtt._enums import MQTT_3_1_1, MQTT_5, Protocol, ReasonCode
-from trio_mqtt.packets import ConnAck, Properties, encode
+from trio_mqtt._protocol.server_info import ServerInfo
+from trio_mqtt.packets import ConnAck, Disconnect, Properties, encode
 
 
 @pytest.mark.parametrize("protocol", Protocol)
@@ -52,3 +53,18 @@ def test_second_connack(protocol: Protocol, first: ReasonCode, second: ReasonCod
     assert "second CONNACK" in str(error)
     assert wire.connection.server is server
     assert wire.publish(1).packet_id == (first is ReasonCode.SUCCESS)
+
+
+def test_both_halves_go_on_in_the_version_of_the_answer() -> None:
+    wire = Wire(connack=None)
+    wire.feed_bytes(b"\x20\x02\0\0")
+    wire.connection.disconnect(Disconnect(ReasonCode.PROTOCOL_ERROR))
+    connection = wire.connection
+    assert connection.server == ServerInfo(
+        protocol=MQTT_3_1_1,
+        client_id="c",
+        keep_alive=60,
+        subscription_identifier_available=False,
+    )
+    assert connection.sender.protocol is connection.receiver.protocol is MQTT_3_1_1
+    assert connection.output.take()[-1] == b"\xe0\0"

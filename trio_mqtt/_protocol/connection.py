@@ -137,6 +137,7 @@ class Connection:
             data, self._first_bytes = self._first_bytes, None
             if data.startswith(_V3_CONNACK):
                 self.protocol = self._reader.protocol = MQTT_3_1_1
+                self.sender.protocol = self.receiver.protocol = MQTT_3_1_1
         self._reader.feed(data)
 
     def next_events(self) -> list[Event]:
