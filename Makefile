@@ -8,6 +8,10 @@ SOURCES := $(wildcard trio_mqtt tests examples benchmarks tools docs/conf.py)
 EXACT := trio_mqtt/packets/*,trio_mqtt/_protocol/*
 VERSION := $(shell $(PYTHON) -c "import sys; print('%d.%d' % sys.version_info[:2])" 2>/dev/null)
 
+# A test that hangs ends the run with a traceback of where. Trying more examples takes its time.
+PYTEST := -m pytest -o faulthandler_timeout=$(if $(TRIO_MQTT_EXAMPLES),0,300) \
+	-o faulthandler_exit_on_timeout=true
+
 # No look-up of newer releases: the version is pinned.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
@@ -38,15 +42,15 @@ docs: $(VENV)/.test  ## the documentation, in docs/_build/html; a warning is an 
 
 pytest: $(VENV)/.test mosquitto  ## the tests, with branch coverage
 	$(BIN)/coverage erase
-	$(BIN)/python -m pytest --cov --cov-report= tests
+	$(BIN)/python $(PYTEST) --cov --cov-report= tests
 	$(BIN)/coverage report --include='$(EXACT)' --fail-under=100 --precision=2 --skip-covered
 	$(BIN)/coverage report --fail-under=95 --precision=2 --skip-covered
 
 test-lowest: .venv-lowest/.installed mosquitto  ## the tests with the oldest dependencies declared
-	TRIO_MQTT_EXAMPLES=100 .venv-lowest/bin/python -m pytest tests
+	TRIO_MQTT_EXAMPLES=100 .venv-lowest/bin/python $(PYTEST) tests
 
 test-python: .venv-$(VERSION)/.installed mosquitto  ## the tests with another PYTHON=python3.13
-	.venv-$(VERSION)/bin/python -m pytest tests
+	.venv-$(VERSION)/bin/python $(PYTEST) tests
 
 bench: $(VENV)/.bench mosquitto  ## messages a second, beside other clients
 	$(BIN)/python -m benchmarks
