@@ -24,7 +24,7 @@ from trio_mqtt._topics import check_topic_filter
 from trio_mqtt.packets import Unsubscribe
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from trio_mqtt._client._buffer import Overflow
     from trio_mqtt._client._subscription import Ack
@@ -205,7 +205,7 @@ class Client:
         return Delivery(message, self._sending)
 
     @asynccontextmanager
-    async def open_publisher(self, *, qos: int = 1) -> AsyncIterator[Publisher]:
+    async def open_publisher(self, *, qos: int = 1) -> AsyncGenerator[Publisher]:
         """Open a publisher that does not wait for each acknowledgement.
 
         Leaving the block waits for all of them; if the block failed or was cancelled, the messages

@@ -6,7 +6,7 @@ import secrets
 import string
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import trio
 
@@ -18,11 +18,10 @@ from trio_mqtt._transports.tcp import open_tcp
 from trio_mqtt._transports.url import parse_url
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, Iterable
 
     from trio_mqtt._client._options import Will
     from trio_mqtt._enums import Protocol
-    from trio_mqtt._errors import UserProperties
     from trio_mqtt.abc import Connector
 
 _ALPHABET: Final = string.ascii_letters + string.digits
@@ -51,8 +50,8 @@ async def open_client(  # noqa: PLR0913 - the options of CONNECT, each by name
     receive_maximum: int = 1000,
     maximum_packet_size: int | None = None,
     topic_alias_maximum: int = 0,
-    user_properties: UserProperties = (),
-) -> AsyncIterator[Client]:
+    user_properties: Iterable[tuple[str, str]] = (),
+) -> AsyncGenerator[Client]:
     """Connect to an MQTT Server for the time of an ``async with`` block, which gets a `Client`.
 
     On exit what was accepted is completed, DISCONNECT is sent and everything is closed, within
@@ -150,9 +149,10 @@ def _most_urgent(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 def _leaves(error: BaseException) -> list[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        return [leaf for member in error.exceptions for leaf in _leaves(member)]
-    return [error]
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    return [leaf for member in group.exceptions for leaf in _leaves(member)]
 
 
 def _is_cancellation(error: BaseException) -> bool:

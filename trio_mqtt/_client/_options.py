@@ -13,6 +13,8 @@ from trio_mqtt._topics import check_topic_name
 from trio_mqtt.packets import NO_PROPERTIES, Connect, Properties, WillMessage
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from trio_mqtt._errors import UserProperties
 
 _MOST_TWO_BYTE = 65_535
@@ -31,7 +33,7 @@ def _is_text(payload: object) -> bool:
     return isinstance(payload, str)
 
 
-def _as_pairs(pairs: UserProperties) -> UserProperties:
+def _as_pairs(pairs: Iterable[tuple[str, str]]) -> UserProperties:
     return tuple((name, value) for name, value in pairs)
 
 

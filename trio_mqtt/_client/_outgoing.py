@@ -21,6 +21,8 @@ from trio_mqtt.packets import NO_PROPERTIES, Properties
 from trio_mqtt.packets._encoder import encode_publish_properties, encode_topic
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from trio_mqtt._client._sending import Sending
     from trio_mqtt._protocol.server_info import ServerInfo
 
@@ -68,7 +70,7 @@ class PublishOptions(TypedDict, total=False):
     content_type: str | None
     response_topic: str | None
     correlation_data: bytes | None
-    user_properties: UserProperties
+    user_properties: Iterable[tuple[str, str]]
 
 
 class MessageMaker:
@@ -104,18 +106,17 @@ class MessageMaker:
         topic_field = self._topic_fields.get(topic) or self._new_topic(topic)
         is_5 = self.server.protocol is MQTT_5
         properties = b"\0" if is_5 else b""
-        if payload.__class__ is not bytes:
-            if is_5 and isinstance(payload, str):
-                properties = _TEXT
-            payload = _to_bytes(payload)
+        data = payload if isinstance(payload, bytes) else _to_bytes(payload)
+        if is_5 and isinstance(payload, str):
+            properties = _TEXT
         if options:
             properties = self._properties(options, text=properties is _TEXT)
-        size = len(payload)
+        size = len(data)
         self._check_limits(qos, retain=retain, size=size + len(topic_field) + len(properties))
         return OutgoingMessage(
             topic,
             topic_field,
-            payload,
+            data,
             qos,
             retain,
             properties,
@@ -182,10 +183,10 @@ def _packet_size(remaining: int) -> int:
 
 
 def _to_bytes(payload: object) -> bytes:
-    if isinstance(payload, bytes):
-        return payload
-    if isinstance(payload, bytearray | memoryview):
+    if isinstance(payload, bytearray):
         return bytes(payload)
+    if isinstance(payload, memoryview):
+        return payload.tobytes()
     if isinstance(payload, str):
         try:
             return payload.encode()

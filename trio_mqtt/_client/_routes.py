@@ -42,7 +42,7 @@ class Route:
     shared: bool
     identifier: int | None
     options: SubscriptionRequest
-    subscriptions: list[Subscription] = attrs.Factory(list)
+    subscriptions: list[Subscription]
     granted: QoS | None = None
     pending: Grant | None = None
     kept: bool = False

@@ -217,6 +217,7 @@ class SubscriptionManager:
                 split_share(topic_filter)[0] is not None,
                 self._routes.next_identifier() if server_has_identifiers else None,
                 wanted,
+                [],
             )
             self._routes.add(route)
         elif (route.granted is not None or route.pending) and wanted.qos <= route.options.qos:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import TYPE_CHECKING
 
 from trio_mqtt._protocol.handshakes import ReceiverState  # noqa: TC001 - documents the dict
 from trio_mqtt._protocol.identifiers import PacketIdentifiers
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from trio_mqtt._protocol.exchanges import OutgoingMessage, Request

@@ -11,13 +11,13 @@ import trio
 from trio_mqtt._errors import ConnectFailed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from trio_mqtt._transports.url import ServerAddress
 
 
 @asynccontextmanager
-async def open_tcp(address: ServerAddress) -> AsyncIterator[trio.abc.Stream]:
+async def open_tcp(address: ServerAddress) -> AsyncGenerator[trio.abc.Stream]:
     """Connect to a host and port; several addresses of a name are tried as by RFC 8305.
 
     Raises:

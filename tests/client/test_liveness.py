@@ -1,0 +1,122 @@
+"""PINGREQ, and noticing that nothing comes back (contract 21)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+import trio_mqtt
+from trio_mqtt.packets import (
+    ConnAck,
+    Connect,
+    Disconnect,
+    PingReq,
+    PingResp,
+    Properties,
+    Publish,
+)
+from trio_mqtt.testing import (
+    Expect,
+    ExpectEnd,
+    ExpectSilence,
+    ScriptedPeer,
+    Send,
+    open_server,
+)
+
+if TYPE_CHECKING:
+    from trio.testing import MockClock
+
+ACCEPT = [Expect(Connect), Send(ConnAck())]
+GOODBYE = [Expect(Disconnect), ExpectEnd()]
+
+
+async def test_pingreq_goes_out_in_time_and_again(autojump_clock: MockClock) -> None:
+    in_time = [ExpectSilence(8.9), Expect(PingReq), Send(PingResp())]
+    peer = ScriptedPeer([*ACCEPT, *in_time * 5, *GOODBYE])
+    start = trio.current_time()
+    async with trio_mqtt.open_client(connector=peer.connect, keep_alive=10):
+        await trio.sleep(46)
+    assert trio.current_time() - start == 46
+    peer.assert_done()
+
+
+async def test_no_pingreq_while_something_else_is_sent(autojump_clock: MockClock) -> None:
+    async with (
+        open_server() as server,
+        trio_mqtt.open_client(connector=server.connect, keep_alive=10) as client,
+    ):
+        for _ in range(20):
+            await trio.sleep(5)
+            await client.publish("a")
+        assert not [entry for entry in server.log if isinstance(entry.packet, PingReq)]
+
+
+async def test_keep_alive_0_sends_none(autojump_clock: MockClock) -> None:
+    peer = ScriptedPeer([*ACCEPT, ExpectSilence(50_000), *GOODBYE])
+    async with trio_mqtt.open_client(connector=peer.connect, keep_alive=0):
+        await trio.sleep(50_001)
+    peer.assert_done()
+
+
+async def test_the_server_s_keep_alive_replaces_ours(autojump_clock: MockClock) -> None:
+    peer = ScriptedPeer(
+        [
+            Expect(Connect, keep_alive=60),
+            Send(ConnAck(properties=Properties(server_keep_alive=20))),
+            ExpectSilence(17.9),
+            Expect(PingReq),
+            Send(PingResp()),
+            *GOODBYE,
+        ]
+    )
+    async with trio_mqtt.open_client(connector=peer.connect, keep_alive=60) as client:
+        assert client.server.keep_alive == 20
+        await trio.sleep(19)
+    peer.assert_done()
+
+
+async def test_no_answer_to_pingreq_is_a_loss(autojump_clock: MockClock) -> None:
+    peer = ScriptedPeer([*ACCEPT, Expect(PingReq), ExpectEnd()], timeout=1000)
+    start = trio.current_time()
+    with pytest.raises(trio_mqtt.ConnectionLost, match="has sent nothing for 7 s"):
+        async with trio_mqtt.open_client(connector=peer.connect, keep_alive=10, ping_timeout=7):
+            await trio.sleep_forever()
+    assert trio.current_time() - start == pytest.approx(9 + 7)
+
+
+async def test_pings_go_on_while_an_answer_is_awaited(autojump_clock: MockClock) -> None:
+    peer = ScriptedPeer([*ACCEPT, *[Expect(PingReq)] * 4, ExpectEnd()], timeout=1000)
+    start = trio.current_time()
+    with pytest.raises(trio_mqtt.ConnectionLost):
+        async with trio_mqtt.open_client(connector=peer.connect, keep_alive=10, ping_timeout=30):
+            await trio.sleep_forever()
+    assert trio.current_time() - start == pytest.approx(9 + 30)
+
+
+async def test_any_byte_is_a_sign_of_life(autojump_clock: MockClock) -> None:
+    # The Server publishes and never answers PINGREQ.
+    beat = Send(Publish("a"))
+    peer = ScriptedPeer(
+        [*ACCEPT, *([Expect(PingReq), beat] * 10), Expect(PingReq), ExpectEnd()], timeout=1000
+    )
+    start = trio.current_time()
+    with pytest.raises(trio_mqtt.ConnectionLost):
+        async with trio_mqtt.open_client(connector=peer.connect, keep_alive=10, ping_timeout=7):
+            await trio.sleep_forever()
+    assert trio.current_time() - start == pytest.approx(11 * 9 + 7)
+
+
+async def test_a_server_that_stops_reading_is_noticed(autojump_clock: MockClock) -> None:
+    async with open_server() as server:
+        start = trio.current_time()
+        with pytest.raises(trio_mqtt.ConnectionLost, match="has sent nothing"):
+            async with trio_mqtt.open_client(
+                connector=lambda: server.connect(capacity=100), keep_alive=10, ping_timeout=5
+            ) as client:
+                server.pause_reading(client.server.client_id)
+                await client.publish("a", b"x" * 10_000)
+                await trio.sleep_forever()
+    assert trio.current_time() - start == pytest.approx(9 + 5)
