@@ -1,0 +1,275 @@
+"""The programs in examples/ do what they say, each as a process of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from subprocess import PIPE, STDOUT
+from typing import TYPE_CHECKING, Final
+
+import pytest
+import trio
+
+import trio_mqtt
+from trio_mqtt import ReasonCode
+from trio_mqtt.testing import Server, open_server
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from tests.servers import RealServer
+    from trio_mqtt.packets import Publish
+
+EXAMPLES: Final = Path(__file__).parent.parent / "examples"
+LONGEST_RUN: Final = 15.0
+ENVIRONMENT: Final = {
+    name: value for name, value in os.environ.items() if name not in {"MQTT_URL", "COLUMNS"}
+} | {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8", "TERM": "xterm"}
+
+NOTHING_WRONG: Final = re.compile(
+    r"readings, QoS 1:  (\d+) sent, \1 received, lost 0, doubled 0\n"
+    r"  commands, QoS 2:  4 sent, 4 carried out once, round trip [\d.]+ to [\d.]+ ms\n"
+    r"  will:             seen [\d.]+ ms after the connection was cut\n"
+    r"Everything arrived, and nothing twice\.\n$"
+)
+
+
+@pytest.fixture
+async def server() -> AsyncGenerator[Server]:
+    """A server in this process, with a loopback port."""
+    async with open_server(port=0) as server:
+        yield server
+
+
+@pytest.fixture(params=["in this process", "Mosquitto"])
+async def url(request: pytest.FixtureRequest, server: Server, mosquitto: RealServer) -> str:
+    """The address of a server that an example can reach."""
+    address = mosquitto.url if request.param == "Mosquitto" else server.url
+    assert address is not None
+    return address
+
+
+def command(name: str, *arguments: str) -> list[str]:
+    return [sys.executable, str(EXAMPLES / name), *arguments]
+
+
+async def output_of(name: str, *arguments: str, status: int = 0, **environment: str) -> str:
+    """Run an example to its end, and return what it printed."""
+    with trio.fail_after(LONGEST_RUN):
+        process = await trio.run_process(
+            command(name, *arguments),
+            capture_stdout=True,
+            stderr=STDOUT,
+            check=False,
+            env=ENVIRONMENT | environment,
+        )
+    text = process.stdout.decode().replace("\r\n", "\n")
+    assert process.returncode == status, text
+    return text
+
+
+class Running:
+    """An example that runs."""
+
+    def __init__(self, process: trio.Process) -> None:
+        self._process = process
+        self._text = ""
+
+    async def prints(self, line: str) -> None:
+        """Wait until it has printed this."""
+        output = self._process.stdout
+        assert output is not None
+        while f"{line}\n" not in self._text:
+            data = await output.receive_some()
+            assert data, f"it ended after {self._text!r}"
+            self._text += data.decode()
+
+    async def ends(self, signal_number: int) -> int:
+        """End it with a signal, and return its exit status."""
+        self._process.send_signal(signal_number)
+        return await self._process.wait()
+
+
+@asynccontextmanager
+async def running(name: str, *arguments: str) -> AsyncGenerator[Running]:
+    """Run an example while the block runs."""
+    with trio.fail_after(LONGEST_RUN):
+        async with trio.open_nursery() as nursery:
+            start = partial(
+                trio.run_process,
+                command(name, *arguments),
+                stdout=PIPE,
+                check=False,
+                env=ENVIRONMENT,
+            )
+            process = await nursery.start(start)
+            yield Running(process)
+            nursery.cancel_scope.cancel()
+
+
+async def next_payload(messages: trio_mqtt.Subscription) -> str:
+    with trio.fail_after(LONGEST_RUN):
+        return (await messages.receive()).text()
+
+
+# -- the short ones ------------------------------------------------------------------------------
+
+
+async def test_publisher(url: str) -> None:
+    async with (
+        trio_mqtt.open_client(url) as client,
+        client.subscribe("sensors/kitchen/temperature", qos=1) as messages,
+    ):
+        output = await output_of("publisher.py", url)
+        assert [await next_payload(messages) for _ in range(2)] == ["21.5", "21.6"]
+        async with client.subscribe("sensors/kitchen/unit", qos=1) as retained:
+            assert await next_payload(retained) == "°C"
+    assert output.startswith("connected with MQTT 5.0\nthe server answered ")
+
+
+async def test_publisher_takes_the_url_from_the_environment(server: Server) -> None:
+    assert server.url is not None
+    await output_of("publisher.py", MQTT_URL=server.url)
+    assert server.retained == {"sensors/kitchen/unit": "°C".encode()}
+
+
+async def test_subscriber(url: str) -> None:
+    async with (
+        running("subscriber.py", url, "sensors/+/temperature", "alarms") as program,
+        trio_mqtt.open_client(url) as client,
+    ):
+        await program.prints("subscribed to sensors/+/temperature at QoS 1")
+        await program.prints("subscribed to alarms at QoS 1")
+        await client.publish("sensors/kitchen/temperature", "21.5", qos=1)
+        await program.prints("sensors/kitchen/temperature: 21.5")
+        await client.publish("alarms", b"\xff", qos=1)
+        await program.prints(r"alarms: \xff")
+        assert await program.ends(signal.SIGINT) == 0
+
+
+async def test_pipelined_publisher(url: str) -> None:
+    async with (
+        trio_mqtt.open_client(url) as client,
+        client.subscribe("examples/pipelined", qos=1) as messages,
+    ):
+        output = await output_of("pipelined_publisher.py", url, "500")
+        received = [await next_payload(messages) for _ in range(500)]
+    assert received == [f"message {number}" for number in range(500)]
+    assert re.fullmatch(
+        r"500 sent, \d+ of them not acknowledged yet\n"
+        r"all acknowledged after \d+\.\d\d s, [\d,]+ a second\n",
+        output,
+    )
+
+
+STATUS: Final = "devices/thermometer/status"
+
+
+async def test_device_that_ends_well(url: str) -> None:
+    async with (
+        trio_mqtt.open_client(url) as client,
+        client.subscribe(STATUS, "devices/thermometer/readings", qos=1) as messages,
+    ):
+        await client.publish(STATUS, retain=True)  # what an earlier run has left
+        assert await output_of("device_with_will.py", url, "0.2") == "online\noffline\n"
+        while await next_payload(messages) != "online":
+            pass
+        assert [await next_payload(messages) for _ in range(2)] == ["20.0", "offline"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_device_that_is_told_to_stop(server: Server, number: signal.Signals) -> None:
+    assert server.url is not None
+    async with running("device_with_will.py", server.url) as program:
+        await program.prints("online")
+        assert await program.ends(number) == 0
+    assert server.retained == {STATUS: b"offline"}
+
+
+async def test_device_that_dies(url: str) -> None:
+    async with (
+        trio_mqtt.open_client(url) as client,
+        client.subscribe(STATUS, qos=1) as messages,
+        running("device_with_will.py", url) as program,
+    ):
+        await program.prints("online")
+        assert await program.ends(signal.SIGKILL) == -signal.SIGKILL
+        while await next_payload(messages) != "dead":
+            pass
+
+
+# -- the demo ------------------------------------------------------------------------------------
+
+
+async def test_demo_with_a_server_of_its_own_ends_in_time() -> None:
+    output = await output_of("demo.py")
+    assert output.startswith("trio_mqtt demo: MQTT 5.0 at 127.0.0.1 (a server inside this program)")
+    assert NOTHING_WRONG.search(output)
+    assert "the connection of the heater is cut" in output
+    assert "the will of the heater arrived" in output
+
+
+async def test_demo_on_a_terminal_with_mosquitto(mosquitto: RealServer) -> None:
+    terminal, program_side = os.openpty()
+    output = b""
+    with trio.fail_after(LONGEST_RUN):
+        async with trio.lowlevel.FdStream(terminal) as screen, trio.open_nursery() as nursery:
+            process: trio.Process = await nursery.start(
+                partial(
+                    trio.run_process,
+                    command("demo.py", "--seconds", "1"),
+                    stdin=program_side,
+                    stdout=program_side,
+                    check=False,
+                    env=ENVIRONMENT | {"MQTT_URL": mosquitto.url, "COLUMNS": "80"},
+                )
+            )
+            os.close(program_side)
+            try:
+                while data := await screen.receive_some():
+                    output += data
+            except trio.BrokenResourceError:
+                pass  # how Linux says that the other side of a terminal is closed
+            assert await process.wait() == 0
+    text = output.decode().replace("\r\n", "\n")
+    assert "(from MQTT_URL)" in text
+    assert re.search(r"vibration +[\d.]+ mm/s +(\d+) +\1 +0 +0 ", text)  # sent, received, ...
+    assert NOTHING_WRONG.search(text)
+
+
+async def test_demo_finds_that_the_will_is_missing(server: Server) -> None:
+    def decide(_client_id: str, publish: Publish) -> ReasonCode:
+        return ReasonCode.NOT_AUTHORIZED if publish.payload == b"dead" else ReasonCode.SUCCESS
+
+    server.authorize_publish = decide
+    assert server.url is not None
+    output = await output_of("demo.py", "--seconds", "0.5", status=1, MQTT_URL=server.url)
+    assert "  will:             not seen\n  FAULT: the will of the heater has not come" in output
+    assert output.endswith("The demo has failed.\n")
+
+
+async def test_demo_says_what_the_server_refused(server: Server) -> None:
+    server.authorize_publish = lambda _client_id, _publish: ReasonCode.NOT_AUTHORIZED
+    assert server.url is not None
+    output = await output_of("demo.py", "--seconds", "0.5", status=1, MQTT_URL=server.url)
+    assert "\nThe demo has failed: " in output
+    assert "with 0x87 (not authorized)" in output
+    assert "Traceback" not in output
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("mqtt://127.0.0.1:1", "cannot connect to mqtt://127.0.0.1:1"),
+        ("http://127.0.0.1", "the server URL has the scheme 'http'"),
+    ],
+)
+async def test_demo_without_a_server(address: str, words: str) -> None:
+    output = await output_of("demo.py", status=1, MQTT_URL=address)
+    assert output.startswith(f"The demo has failed: {words}")
+    assert "Traceback" not in output
