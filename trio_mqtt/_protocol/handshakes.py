@@ -8,6 +8,7 @@ rules behind the rows:
 - After PUBREL the PUBLISH is never sent again (MQTT-4.3.3-6).
 - The receiver remembers a QoS 2 identifier until PUBREL, so that a repeated PUBLISH is answered
   and not delivered (MQTT-4.3.3-10).
+- A row that refuses changes no state: what a broken Server left unfinished is unfinished still.
 - An answer that fits no exchange is stale or a mistake of the peer: it is ignored, or answered
   with 0x92 where the standard provides for that, since it happens after a Session was lost.
   An answer of the wrong kind for an exchange under way is a Protocol Error.
@@ -115,9 +116,6 @@ class ReceiverRow:
 
 
 _S, _I, _A = SenderState, SenderInput, SenderAction
-_REFUSE_PUBACK = SenderRow(_A.REFUSE, _S.IDLE, "PUBACK answers QoS 1 only", "3.4")
-_REFUSE_PUBREC = SenderRow(_A.REFUSE, _S.IDLE, "PUBREC answers QoS 2 only", "3.5")
-_REFUSE_PUBCOMP = SenderRow(_A.REFUSE, _S.IDLE, "PUBCOMP answers PUBREL only", "3.7")
 
 SENDER: Final[Mapping[tuple[SenderState, SenderInput], SenderRow]] = {
     (_S.IDLE, _I.PUBACK): SenderRow(_A.IGNORE, _S.IDLE, "stale PUBACK", "3.4"),
@@ -129,23 +127,35 @@ SENDER: Final[Mapping[tuple[SenderState, SenderInput], SenderRow]] = {
     (_S.AWAITING_PUBACK, _I.PUBACK): SenderRow(
         _A.FINISH, _S.IDLE, "PUBACK ends QoS 1", "MQTT-4.3.2-3"
     ),
-    (_S.AWAITING_PUBACK, _I.PUBREC): _REFUSE_PUBREC,
-    (_S.AWAITING_PUBACK, _I.PUBREC_REFUSING): _REFUSE_PUBREC,
-    (_S.AWAITING_PUBACK, _I.PUBCOMP): _REFUSE_PUBCOMP,
-    (_S.AWAITING_PUBREC, _I.PUBACK): _REFUSE_PUBACK,
+    (_S.AWAITING_PUBACK, _I.PUBREC): SenderRow(
+        _A.REFUSE, _S.AWAITING_PUBACK, "PUBREC answers QoS 2 only", "3.5"
+    ),
+    (_S.AWAITING_PUBACK, _I.PUBREC_REFUSING): SenderRow(
+        _A.REFUSE, _S.AWAITING_PUBACK, "QoS 1 is refused by PUBACK", "3.5"
+    ),
+    (_S.AWAITING_PUBACK, _I.PUBCOMP): SenderRow(
+        _A.REFUSE, _S.AWAITING_PUBACK, "PUBCOMP ends QoS 2 only", "3.7"
+    ),
+    (_S.AWAITING_PUBREC, _I.PUBACK): SenderRow(
+        _A.REFUSE, _S.AWAITING_PUBREC, "PUBACK answers QoS 1 only", "3.4"
+    ),
     (_S.AWAITING_PUBREC, _I.PUBREC): SenderRow(
         _A.SEND_PUBREL, _S.AWAITING_PUBCOMP, "PUBREC is answered with PUBREL", "MQTT-4.3.3-4"
     ),
     (_S.AWAITING_PUBREC, _I.PUBREC_REFUSING): SenderRow(
         _A.FINISH, _S.IDLE, "a refusing PUBREC ends QoS 2, no PUBREL follows", "MQTT-4.3.3-4"
     ),
-    (_S.AWAITING_PUBREC, _I.PUBCOMP): _REFUSE_PUBCOMP,
-    (_S.AWAITING_PUBCOMP, _I.PUBACK): _REFUSE_PUBACK,
+    (_S.AWAITING_PUBREC, _I.PUBCOMP): SenderRow(
+        _A.REFUSE, _S.AWAITING_PUBREC, "PUBCOMP answers PUBREL only", "3.7"
+    ),
+    (_S.AWAITING_PUBCOMP, _I.PUBACK): SenderRow(
+        _A.REFUSE, _S.AWAITING_PUBCOMP, "PUBACK does not answer PUBREL", "3.4"
+    ),
     (_S.AWAITING_PUBCOMP, _I.PUBREC): SenderRow(
         _A.SEND_PUBREL, _S.AWAITING_PUBCOMP, "a repeated PUBREC gets PUBREL again", "MQTT-4.3.3-6"
     ),
     (_S.AWAITING_PUBCOMP, _I.PUBREC_REFUSING): SenderRow(
-        _A.REFUSE, _S.IDLE, "what PUBREC accepted it cannot refuse", "4.3.3"
+        _A.REFUSE, _S.AWAITING_PUBCOMP, "what PUBREC accepted it cannot refuse", "4.3.3"
     ),
     (_S.AWAITING_PUBCOMP, _I.PUBCOMP): SenderRow(
         _A.FINISH, _S.IDLE, "PUBCOMP ends QoS 2", "MQTT-4.3.3-5"
@@ -154,7 +164,6 @@ SENDER: Final[Mapping[tuple[SenderState, SenderInput], SenderRow]] = {
 """What the sender of a message does, for every state and input."""
 
 _T, _J, _B = ReceiverState, ReceiverInput, ReceiverAction
-_TWICE = ReceiverRow(_B.IGNORE, _T.UNKNOWN, "a message is settled once", "4.3.3")
 
 RECEIVER: Final[Mapping[tuple[ReceiverState, ReceiverInput], ReceiverRow]] = {
     (_T.UNKNOWN, _J.PUBLISH): ReceiverRow(
@@ -163,8 +172,12 @@ RECEIVER: Final[Mapping[tuple[ReceiverState, ReceiverInput], ReceiverRow]] = {
     (_T.UNKNOWN, _J.PUBREL): ReceiverRow(
         _B.SEND_PUBCOMP_NOT_FOUND, _T.UNKNOWN, "PUBREL for nothing is answered", "3.7.2.1"
     ),
-    (_T.UNKNOWN, _J.SETTLED): _TWICE,
-    (_T.UNKNOWN, _J.REJECTED): _TWICE,
+    (_T.UNKNOWN, _J.SETTLED): ReceiverRow(
+        _B.IGNORE, _T.UNKNOWN, "what is over is not settled again", "4.3.3"
+    ),
+    (_T.UNKNOWN, _J.REJECTED): ReceiverRow(
+        _B.IGNORE, _T.UNKNOWN, "what is over is not rejected", "4.3.3"
+    ),
     (_T.HELD, _J.PUBLISH): ReceiverRow(
         _B.IGNORE, _T.HELD, "a repeated PUBLISH waits for the one PUBREC", "MQTT-4.3.3-10"
     ),
@@ -183,7 +196,11 @@ RECEIVER: Final[Mapping[tuple[ReceiverState, ReceiverInput], ReceiverRow]] = {
     (_T.ANSWERED, _J.PUBREL): ReceiverRow(
         _B.SEND_PUBCOMP, _T.UNKNOWN, "PUBREL is answered with PUBCOMP", "MQTT-4.3.3-11"
     ),
-    (_T.ANSWERED, _J.SETTLED): attrs.evolve(_TWICE, state=_T.ANSWERED),
-    (_T.ANSWERED, _J.REJECTED): attrs.evolve(_TWICE, state=_T.ANSWERED),
+    (_T.ANSWERED, _J.SETTLED): ReceiverRow(
+        _B.IGNORE, _T.ANSWERED, "a message is settled once", "4.3.3"
+    ),
+    (_T.ANSWERED, _J.REJECTED): ReceiverRow(
+        _B.IGNORE, _T.ANSWERED, "what was settled is not rejected", "4.3.3"
+    ),
 }
 """What the receiver of a QoS 2 message does, for every state and input."""

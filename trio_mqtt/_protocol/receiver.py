@@ -171,7 +171,7 @@ class Receiver:
         state = self._session.received.get(packet_id, ReceiverState.UNKNOWN)
         row = RECEIVER[state, ReceiverInput.PUBREL]
         if row.action is ReceiverAction.REFUSE:
-            message = f"PUBREL with the Packet Identifier {packet_id} before our PUBREC"
+            message = f"PUBREL with the Packet Identifier {packet_id} before PUBREC: {row.guard}"
             raise RemoteProtocolError(message, statement=row.statement)
         self._enter(packet_id, row.state)
         missing = row.action is ReceiverAction.SEND_PUBCOMP_NOT_FOUND and self.protocol is MQTT_5
