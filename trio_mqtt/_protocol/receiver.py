@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
+import attrs
+
 from trio_mqtt._enums import MQTT_5, Protocol, QoS, ReasonCode
 from trio_mqtt._errors import RemoteProtocolError
 from trio_mqtt._protocol.handshakes import RECEIVER, ReceiverAction, ReceiverInput, ReceiverState
@@ -18,6 +20,19 @@ if TYPE_CHECKING:
 
 _TOLERANCE: Final = 2
 _SUCCESS: Final = ReasonCode.SUCCESS
+
+
+@attrs.define(eq=False)
+class _Repeat:
+    """A PUBLISH of QoS 2 that came again after its PUBREC, in line for another one.
+
+    Attributes:
+        packet_id: its Packet Identifier.
+        settled: as of a message that was settled.
+    """
+
+    packet_id: int
+    settled: ReasonCode = _SUCCESS
 
 
 class Receiver:
@@ -55,7 +70,8 @@ class Receiver:
         self._alias_maximum = topic_alias_maximum
         self._aliases: dict[int, str] = {}  # of this connection only (MQTT-3.3.2-7)
         self._before_puback: deque[IncomingMessage] = deque()
-        self._before_pubrec: deque[IncomingMessage] = deque()
+        self._before_pubrec: deque[IncomingMessage | _Repeat] = deque()
+        self._repeated: set[int] = set()  # the identifiers of the repeats among them
 
     @property
     def unsettled(self) -> int:
@@ -84,12 +100,14 @@ class Receiver:
         state = self._session.received.get(message.packet_id, ReceiverState.UNKNOWN)
         row = RECEIVER[state, ReceiverInput.PUBLISH]
         self._enter(message.packet_id, row.state)
-        if row.action is ReceiverAction.IGNORE:
-            return False
-        self._before_pubrec.append(message)
         if row.action is ReceiverAction.DELIVER:
+            self._before_pubrec.append(message)
             return True
-        self.settle(message)  # sent again: its PUBREC goes again, in its turn
+        if row.action is ReceiverAction.SEND_PUBREC and message.packet_id not in self._repeated:
+            # In its turn; one PUBREC answers all repeats that wait for it.
+            self._repeated.add(message.packet_id)
+            self._before_pubrec.append(_Repeat(message.packet_id))
+            self._send_pubrecs()
         return False
 
     def _resolve_alias(self, message: IncomingMessage, alias: int) -> None:
@@ -148,12 +166,19 @@ class Receiver:
     def _send_pubrecs(self) -> None:
         waiting = self._before_pubrec
         while waiting and (reason_code := waiting[0].settled) is not None:
-            packet_id = waiting.popleft().packet_id
+            first = waiting.popleft()
+            packet_id = first.packet_id
+            if isinstance(first, _Repeat):
+                self._repeated.discard(packet_id)
+                event = ReceiverInput.PUBLISH
+            else:
+                refused = reason_code.is_failure
+                event = ReceiverInput.REJECTED if refused else ReceiverInput.SETTLED
             state = self._session.received.get(packet_id, ReceiverState.UNKNOWN)
-            refused = reason_code.is_failure
-            row = RECEIVER[state, ReceiverInput.REJECTED if refused else ReceiverInput.SETTLED]
-            self._enter(packet_id, row.state)
-            self._output.append(encode(PubRec(packet_id, reason_code), self.protocol))
+            row = RECEIVER[state, event]
+            if row.action is ReceiverAction.SEND_PUBREC:  # else PUBREL has overtaken a repeat
+                self._enter(packet_id, row.state)
+                self._output.append(encode(PubRec(packet_id, reason_code), self.protocol))
 
     def _enter(self, packet_id: int, state: ReceiverState) -> None:
         if state is ReceiverState.UNKNOWN:
