@@ -128,9 +128,9 @@ class Receiver:
 
     def _tolerate_overrun(self, message: IncomingMessage) -> None:
         """Servers exceed a Receive Maximum slightly; twice as much is too much (3.3.4)."""
-        if self.protocol is not MQTT_5 or message.packet_id in self._session.received:
+        repeated = message.qos == QoS.EXACTLY_ONCE and message.packet_id in self._session.received
+        if self.protocol is not MQTT_5 or repeated:
             return
-        self.overruns += 1
         if self.unsettled >= _TOLERANCE * self._receive_maximum:
             raise RemoteProtocolError(
                 f"{self.unsettled + 1} unacknowledged messages; "
@@ -138,6 +138,7 @@ class Receiver:
                 reason_code=ReasonCode.RECEIVE_MAXIMUM_EXCEEDED,
                 statement="MQTT-3.3.4-9",
             )
+        self.overruns += 1
 
     def settle(self, message: IncomingMessage, reason_code: ReasonCode = _SUCCESS) -> None:
         """Note that the caller's code has dealt with a QoS 1 or 2 message of this connection.
