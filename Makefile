@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-SOURCES := $(wildcard trio_mqtt tests examples benchmarks tools docs/conf.py)
+SOURCES := $(wildcard trio_mqtt tests examples benchmarks tools docs/*.py)
 EXACT := trio_mqtt/packets/*,trio_mqtt/_protocol/*
 VERSION := $(shell $(PYTHON) -c "import sys; print('%d.%d' % sys.version_info[:2])" 2>/dev/null)
 

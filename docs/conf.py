@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import builtins
+import sys
 from importlib.metadata import version as installed_version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,12 +14,14 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
     from sphinx.environment import BuildEnvironment
 
+sys.path.insert(0, str(Path(__file__).parent))
+
 project = "trio_mqtt"
 author = "The trio_mqtt authors"
 copyright = "2026, the trio_mqtt authors"  # noqa: A001 - the name that Sphinx wants
 release = version = installed_version("trio-mqtt")
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinxcontrib_trio"]
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinxcontrib_trio", "_diagrams"]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"trio_mqtt {release}"
