@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from trio_mqtt._enums import MQTT_3_1, MQTT_3_1_1, MQTT_5, Protocol, ReasonCode
+from trio_mqtt._enums import MQTT_3_1_1, MQTT_5, Protocol, ReasonCode
 from trio_mqtt.packets import NO_PROPERTIES, ConnAck, Connect, Properties
 from trio_mqtt.testing._broker import expiry_seconds
 
@@ -16,30 +16,21 @@ if TYPE_CHECKING:
     from trio_mqtt.testing._connection import Connection
     from trio_mqtt.testing._limits import ServerLimits
 
-_LONGEST_3_1_CLIENT_ID = 23
 _NEVER = 0xFFFF_FFFF
 _R = ReasonCode
 
-_CHECKS: tuple[tuple[ReasonCode, Callable[[Connect, Protocol, ServerLimits], bool]], ...] = (
-    (
-        _R.CLIENT_IDENTIFIER_NOT_VALID,  # MQTT 3.1, section 3.1, "Client Identifier"
-        lambda connect, protocol, _limits: (
-            protocol is MQTT_3_1 and len(connect.client_id) > _LONGEST_3_1_CLIENT_ID
-        ),
-    ),
+_CHECKS: tuple[tuple[ReasonCode, Callable[[Connect, ServerLimits], bool]], ...] = (
     (
         _R.BAD_AUTHENTICATION_METHOD,  # MQTT-4.12.0-1
-        lambda connect, _protocol, _limits: connect.properties.authentication_method is not None,
+        lambda connect, _limits: connect.properties.authentication_method is not None,
     ),
     (
         _R.QOS_NOT_SUPPORTED,  # MQTT-3.2.2-12
-        lambda connect, _protocol, limits: (
-            connect.will is not None and connect.will.qos > limits.maximum_qos
-        ),
+        lambda connect, limits: connect.will is not None and connect.will.qos > limits.maximum_qos,
     ),
     (
         _R.RETAIN_NOT_SUPPORTED,  # MQTT-3.2.2-13
-        lambda connect, _protocol, limits: (
+        lambda connect, limits: (
             connect.will is not None and connect.will.retain and not limits.retain_available
         ),
     ),
@@ -86,7 +77,7 @@ def handle_connect(
     if protocol not in limits.protocols:
         refuse_version(connection, protocol)
         return
-    reason_code = _judge(connection, connect, protocol)
+    reason_code = _judge(connection, connect)
     if reason_code is not ReasonCode.SUCCESS:
         refuse(connection, reason_code, protocol)
         return
@@ -118,9 +109,9 @@ def handle_connect(
     connection.outbox.answer(ConnAck(present, properties=properties))  # MQTT-3.2.2-2, -3
 
 
-def _judge(connection: Connection, connect: Connect, protocol: Protocol) -> ReasonCode:
+def _judge(connection: Connection, connect: Connect) -> ReasonCode:
     for reason_code, is_wrong in _CHECKS:
-        if is_wrong(connect, protocol, connection.limits):
+        if is_wrong(connect, connection.limits):
             return reason_code
     authenticate = connection.broker.policy.authenticate
     return ReasonCode.SUCCESS if authenticate is None else authenticate(connect)

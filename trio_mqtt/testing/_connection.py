@@ -157,14 +157,12 @@ class Connection:
 
     def _fail(self, error: RemoteProtocolError, now: float) -> None:
         """The Client broke the protocol (MQTT-4.13.1-1; MQTT-4.8.0-1 of MQTT 3.1.1)."""
-        if self.protocol is not None:
+        if self._session is not None:
             self.disconnect(error.reason_code, now, Properties(reason_string=str(error)))
         elif error.reason_code is ReasonCode.UNSUPPORTED_PROTOCOL_VERSION:
             refuse_version(self, MQTT_3_1_1)
-        elif error.reason_code is ReasonCode.CLIENT_IDENTIFIER_NOT_VALID:
-            refuse(self, error.reason_code, MQTT_3_1_1)  # MQTT-3.1.3-8 of MQTT 3.1.1
-        else:
-            self.close()  # MQTT-3.1.4-1
+        else:  # MQTT-3.1.4-1; MQTT-3.1.3-8 of MQTT 3.1.1
+            refuse(self, error.reason_code, self.protocol or MQTT_3_1_1)
 
     def _handle(self, packet: Packet, now: float) -> None:
         session = self._session
