@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 UserProperties = tuple[tuple[str, str], ...]
-"""User Properties: name and value pairs, in order, names may repeat (MQTT-3.1.3-10)."""
+"""User Properties: name and value pairs, in order, names may repeat (MQTT-3.3.2-18)."""
 
 
 class MQTTError(Exception):

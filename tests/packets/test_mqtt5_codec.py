@@ -86,7 +86,7 @@ def names_of(theirs: object) -> list[str]:
     return [name for name in dir(type(theirs)) if not name.startswith("_") and name != "write"]
 
 
-def ours_named(ours: Any, name: str) -> Any:  # noqa: ANN401 - any field of any packet
+def ours_named(ours: Any, name: str) -> Any:
     """The field of ours that they call `name`."""
     special = SPECIAL.get((ours.__class__, name))
     if special is not None:
@@ -98,7 +98,7 @@ def ours_named(ours: Any, name: str) -> Any:  # noqa: ANN401 - any field of any 
     return DEFAULTS.get(name) if value is None else value
 
 
-def assert_same(ours: Any, theirs: Any) -> None:  # noqa: ANN401 - packets or parts of them
+def assert_same(ours: Any, theirs: Any) -> None:
     """Field for field."""
     names = names_of(theirs)
     assert names or isinstance(ours, p.PingReq | p.PingResp)
@@ -119,7 +119,7 @@ def assert_same(ours: Any, theirs: Any) -> None:  # noqa: ANN401 - packets or pa
             assert mine == other, name
 
 
-def theirs_from(ours: p.Packet) -> Any:  # noqa: ANN401 - any of their packets
+def theirs_from(ours: p.Packet) -> Any:
     data = p.encode(ours, MQTT_5)
     packet, size = mqtt5.read(memoryview(data))
     assert size == len(data)

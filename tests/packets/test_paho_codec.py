@@ -21,7 +21,8 @@ from tests.packets.support import VERSIONS, drain
 from tests.packets.test_properties import ROWS, having
 from trio_mqtt import packets as p
 from trio_mqtt._enums import MQTT_3_1, MQTT_5, PacketType, Protocol, ReasonCode
-from trio_mqtt.packets._properties import WILL, read_properties, write_properties
+from trio_mqtt.packets._properties import read_properties, write_properties
+from trio_mqtt.packets._property_table import WILL
 from trio_mqtt.packets._tables import REASON_CODES
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ DISPUTED = {
 class Peer(paho.Client):
     """Their client on one end of a socket pair, with what its callbacks were told."""
 
-    def __init__(self, protocol: Protocol, client_id: str = "c", **options: Any) -> None:  # noqa: ANN401
+    def __init__(self, protocol: Protocol, client_id: str = "c", **options: Any) -> None:
         super().__init__(
             CallbackAPIVersion.VERSION2,
             client_id,
@@ -56,10 +57,10 @@ class Peer(paho.Client):
         self.on_message = self.note
         self.on_disconnect = self.note
 
-    def note(self, *told: Any) -> None:  # noqa: ANN401 - what each callback gets
+    def note(self, *told: Any) -> None:
         self.told.append(told[2:])
 
-    def _create_socket(self) -> Any:  # noqa: ANN401 - their protocol is narrower than a socket
+    def _create_socket(self) -> Any:
         return self.theirs
 
     def close(self) -> None:
@@ -112,7 +113,7 @@ def peer_5() -> Generator[Peer]:
     yield from make(MQTT_5)
 
 
-def theirs(packet_type: int, **values: object) -> Any:  # noqa: ANN401 - theirs have no types
+def theirs(packet_type: int, **values: object) -> Any:
     made = TheirProperties(packet_type)
     for name, value in values.items():
         setattr(made, name, value)

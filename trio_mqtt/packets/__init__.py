@@ -26,13 +26,8 @@ from trio_mqtt.packets._classes import (
     WillMessage,
 )
 from trio_mqtt.packets._encoder import encode
-from trio_mqtt.packets._properties import (
-    NO_PROPERTIES,
-    PROPERTY_TABLE,
-    Properties,
-    PropertyKind,
-    PropertyRow,
-)
+from trio_mqtt.packets._properties import NO_PROPERTIES, Properties
+from trio_mqtt.packets._property_table import PROPERTY_TABLE, PropertyKind, PropertyRow
 from trio_mqtt.packets._reader import PacketReader
 
 __all__ = [

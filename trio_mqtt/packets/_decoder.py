@@ -21,7 +21,8 @@ from trio_mqtt._errors import MalformedPacket, RemoteProtocolError
 from trio_mqtt._topics import SHARE_PREFIX, why_not_a_topic_filter, why_not_a_topic_name
 from trio_mqtt.packets import _classes as classes
 from trio_mqtt.packets import _tables, _wire
-from trio_mqtt.packets._properties import NO_PROPERTIES, WILL, Properties, read_properties
+from trio_mqtt.packets._properties import NO_PROPERTIES, Properties, read_properties
+from trio_mqtt.packets._property_table import WILL
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,7 +17,8 @@ from trio_mqtt._errors import LocalProtocolError
 from trio_mqtt._topics import SHARE_PREFIX, check_topic_filter, check_topic_name
 from trio_mqtt.packets import _classes as classes
 from trio_mqtt.packets import _tables, _wire
-from trio_mqtt.packets._properties import NO_PROPERTIES, WILL, Properties, write_properties
+from trio_mqtt.packets._properties import NO_PROPERTIES, Properties, write_properties
+from trio_mqtt.packets._property_table import WILL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
