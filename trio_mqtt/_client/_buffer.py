@@ -101,7 +101,7 @@ class Buffer:
         """Add a message that nothing else bounds; one may be dropped for it, or be dropped."""
         self.received += 1
         message._arrival = self.received
-        if self.is_full and (self._overflow != "wait" or self.is_overgrown):
+        while self._loose and self.is_full and (self._overflow != "wait" or self.is_overgrown):
             self.dropped += 1
             if self._overflow == "drop_newest":
                 return

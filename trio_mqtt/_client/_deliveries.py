@@ -28,16 +28,21 @@ _logger = logging.getLogger("trio_mqtt")
 
 
 class ReceiveWindow:
-    """Below MQTT 5.0 nothing but a pause of the reader bounds the unsettled messages."""
+    """Below MQTT 5.0 nothing but a pause of the reader bounds the unsettled messages.
+
+    Attributes:
+        name: what it is called in the log.
+        taken: how often it had room again.
+        full: whether it was full and has had no room since.
+    """
 
     def __init__(self) -> None:
         self.name = "the receive_maximum of unsettled messages"
         self.taken = 0
-        self.bounded = True
+        self.full = False
 
     def stall(self) -> None:
-        """Messages that are to be acknowledged cannot be dropped; keep reading all the same."""
-        self.bounded = False
+        """Messages that are to be acknowledged cannot be dropped: reading just goes on."""
 
 
 class Deliveries:
@@ -84,6 +89,7 @@ class Deliveries:
         self._releasing = False
         self._receiver: Receiver | None = None
         self._window = ReceiveWindow()
+        self._held = 0  # QoS 1 and 2 messages delivered and not settled
 
     def connected(self, receiver: Receiver) -> None:
         """Acknowledge on this connection from now on."""
@@ -98,13 +104,15 @@ class Deliveries:
 
     def deliver(self, message: Message) -> None:
         """Give a message to the subscriptions that it is for."""
+        if message.qos:
+            self._held += 1
         subscription = self.routes.only(message.topic)
         if subscription is not None:
             subscription._put(message)
         else:
             self._deliver_to_several(message)
-        if message.qos:
-            self._watch_window()
+        if self._held >= self._receive_maximum:
+            self._close_window()
 
     def _deliver_to_several(self, message: Message) -> None:
         holders, subscribed = self.routes.find(message)
@@ -120,11 +128,10 @@ class Deliveries:
         else:
             self.leave_unclaimed(message)
 
-    def _watch_window(self) -> None:
+    def _close_window(self) -> None:
         receiver = self._receiver
-        if receiver is None or receiver.protocol is MQTT_5 or not self._window.bounded:
-            return
-        if receiver.unsettled >= self._receive_maximum:
+        if receiver is not None and receiver.protocol is not MQTT_5 and not self._window.full:
+            self._window.full = True
             self.valve.block(self._window)
 
     # -- out ----------------------------------------------------------------------------------
@@ -149,10 +156,11 @@ class Deliveries:
         if receiver is None or not message.qos:
             return
         receiver.settle(message, reason_code)
+        self._held -= 1
         self._acknowledged()
-        if self.valve.blockers and receiver.unsettled < self._receive_maximum:
+        if self._window.full and self._held < self._receive_maximum:
+            self._window.full = False
             self._window.taken += 1
-            self._window.bounded = True
             self.valve.unblock(self._window)
 
     def check_rejection(self, message: Message) -> None:

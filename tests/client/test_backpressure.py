@@ -1,0 +1,350 @@
+"""Bounds, drops, and when the reader may pause (contract 3)."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+import trio_mqtt
+from trio_mqtt.packets import PingReq, PubAck, Publish
+from trio_mqtt.testing import open_server
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from trio.testing import MockClock
+
+    from trio_mqtt.testing import Server
+
+
+@pytest.fixture
+async def server() -> AsyncGenerator[Server]:
+    async with open_server() as server:
+        yield server
+
+
+@pytest.fixture
+async def client(server: Server) -> AsyncGenerator[trio_mqtt.Client]:
+    async with trio_mqtt.open_client(connector=server.connect) as client:
+        yield client
+
+
+def flood(server: Server, count: int, *, first: int = 0, qos: int = 0, topic: str = "a") -> None:
+    for number in range(first, first + count):
+        server.publish(topic, str(number), qos=qos)
+
+
+def taken(subscription: trio_mqtt.Subscription) -> list[int]:
+    found: list[int] = []
+    try:
+        while True:
+            found.append(int(subscription.receive_nowait().text()))
+    except trio.WouldBlock:
+        return found
+
+
+async def test_a_full_buffer_stops_the_reader_and_loses_nothing(
+    server: Server, client: trio_mqtt.Client
+) -> None:
+    async with client.subscribe("a", buffer=10) as messages:
+        flood(server, 500)
+        await wait_all_tasks_blocked()
+        assert messages.statistics().buffered == 10
+        got: list[int] = []
+        while len(got) < 500:
+            got.append(int((await messages.receive()).text()))
+            assert messages.statistics().buffered <= 10
+        assert got == list(range(500))
+        assert messages.statistics().dropped == 0
+        await wait_all_tasks_blocked()
+        assert client.statistics().reading_paused >= 0
+
+
+async def test_the_bytes_are_bounded_too(server: Server, client: trio_mqtt.Client) -> None:
+    async with client.subscribe("a", buffer=1000) as messages:
+        for _ in range(30):
+            server.publish("a", b"x" * 100_000)
+        await wait_all_tasks_blocked()
+        assert messages.statistics().buffered_bytes <= 1024 * 1024 + 100_000 + 256
+        for _ in range(30):
+            assert len((await messages.receive()).payload) == 100_000
+
+
+async def test_drop_oldest(
+    server: Server, client: trio_mqtt.Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with client.subscribe("a", buffer=10, overflow="drop_oldest") as messages:
+        flood(server, 100)
+        await client.publish("end", qos=1)
+        await wait_all_tasks_blocked()
+        assert messages.statistics().dropped == 90
+        assert taken(messages) == list(range(90, 100))
+        assert caplog.text.count("drops messages") == 1
+        flood(server, 11)
+        await wait_all_tasks_blocked()
+        assert caplog.text.count("drops messages") == 2
+        assert client.statistics().reading_paused == 0
+
+
+async def test_drop_newest(server: Server, client: trio_mqtt.Client) -> None:
+    async with client.subscribe("a", buffer=10, overflow="drop_newest") as messages:
+        flood(server, 100)
+        await client.publish("end", qos=1)
+        await wait_all_tasks_blocked()
+        assert messages.statistics().dropped == 90
+        assert taken(messages) == list(range(10))
+
+
+@pytest.mark.parametrize("overflow", ["wait", "drop_oldest", "drop_newest"])
+async def test_qos_1_is_never_dropped(
+    server: Server, client: trio_mqtt.Client, overflow: Any
+) -> None:
+    async with client.subscribe("a", qos=1, buffer=1, overflow=overflow) as messages:
+        flood(server, 50, qos=1)
+        seen: list[int] = []
+        async for message in messages:
+            seen.append(int(message.text()))
+            if len(seen) == 50:
+                message.ack()
+                break
+        assert seen == list(range(50))
+        assert messages.statistics().dropped == 0
+
+
+async def test_qos_1_is_bounded_by_receive_maximum(server: Server) -> None:
+    async with (
+        trio_mqtt.open_client(connector=server.connect, receive_maximum=7) as client,
+        client.subscribe("a", qos=2) as messages,
+    ):
+        flood(server, 100, qos=1)
+        await wait_all_tasks_blocked()
+        assert messages.statistics().buffered == 7
+        assert client.statistics().unsettled == 7
+
+
+@pytest.mark.parametrize("protocol", [trio_mqtt.MQTT_5, trio_mqtt.MQTT_3_1_1])
+@pytest.mark.parametrize("qos", [1, 2])
+async def test_a_loop_that_publishes_does_not_lock_up(
+    server: Server, qos: int, protocol: trio_mqtt.Protocol
+) -> None:
+    """With a buffer of 1 that is always full, at every QoS of what arrives."""
+    async with trio_mqtt.open_client(
+        connector=server.connect, protocol=protocol, receive_maximum=2
+    ) as client:
+        for incoming in (0, 1, 2):
+            async with client.subscribe("a", qos=incoming, buffer=1) as messages:
+                flood(server, 50, qos=incoming)
+                count = 0
+                with trio.fail_after(10):
+                    async for message in messages:
+                        await client.publish("b", message.payload, qos=qos)
+                        count += 1
+                        if count == 50:
+                            message.ack()
+                            break
+    forwarded = [
+        int(entry.packet.payload)
+        for entry in server.log
+        if entry.direction == "received" and isinstance(entry.packet, Publish)
+    ]
+    assert forwarded == list(range(50)) * 3
+
+
+async def test_a_loop_may_wait_for_another_subscription(
+    server: Server, client: trio_mqtt.Client
+) -> None:
+    async with client.subscribe("a", buffer=1) as messages:
+        flood(server, 20)
+        count = 0
+        with trio.fail_after(10):
+            async for _ in messages:
+                async with client.subscribe("b", buffer=1) as others:
+                    server.publish("b", "x")
+                    await others.receive()
+                count += 1
+                if count == 20:
+                    break
+
+
+async def test_while_an_answer_is_awaited_the_buffer_may_grow_and_then_drops(
+    server: Server, client: trio_mqtt.Client
+) -> None:
+    async with client.subscribe("a", buffer=10) as messages, trio.open_nursery() as nursery:
+        with server.holding(PubAck) as held:
+            nursery.start_soon(lambda: client.publish("b", qos=1))
+            await wait_all_tasks_blocked()
+            payload = b"x" * 1000
+            for _ in range(3000):
+                server.publish("a", payload)
+            await wait_all_tasks_blocked()
+            statistics = messages.statistics()
+            assert statistics.buffered > 500
+            assert statistics.buffered_bytes <= 1024 * 1024 + 2000
+            assert statistics.dropped > 0
+            assert statistics.dropped + statistics.buffered == 3000
+            held.release()
+        await wait_all_tasks_blocked()
+        # Nobody awaits an answer any more: the reader holds back what comes on top.
+        before = messages.statistics().received
+        for _ in range(3000):
+            server.publish("a", payload)
+        await wait_all_tasks_blocked()
+        assert messages.statistics().received <= before + 1
+
+
+async def test_a_consumer_that_takes_nothing_costs_the_stall_timeout_once(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with (
+        open_server() as server,
+        trio_mqtt.open_client(connector=server.connect) as client,
+        client.subscribe("a", buffer=5) as stalled,
+        client.subscribe("b", buffer=5) as busy,
+    ):
+        flood(server, 20)
+        server.publish("b", "1")
+        start = trio.current_time()
+        assert (await busy.receive()).text() == "1"
+        assert trio.current_time() - start == pytest.approx(10)
+        assert caplog.text.count("reading is paused") == 1
+        assert "subscription to 'a'" in caplog.text
+        for number in range(10):
+            flood(server, 200)
+            server.publish("b", str(number))
+            assert (await busy.receive()).text() == str(number)
+        assert trio.current_time() - start == pytest.approx(10)
+        assert client.statistics().reading_paused == pytest.approx(10)
+        assert stalled.statistics().dropped == 0  # there is room up to 1 MiB
+        for _ in range(4):
+            for _ in range(1000):
+                server.publish("a", b"x" * 1000)
+            await client.publish("b", "0", qos=1)
+        assert stalled.statistics().dropped > 0
+        assert stalled.statistics().buffered_bytes <= 1024 * 1024 + 2000
+        # It takes again: from now on it is waited for.
+        taken_again = 0
+        while stalled.statistics().buffered:
+            await stalled.receive()
+            taken_again += 1
+        dropped = stalled.statistics().dropped
+        flood(server, 20)
+        await wait_all_tasks_blocked()
+        assert stalled.statistics().buffered == 5
+        assert stalled.statistics().dropped == dropped
+        assert taken_again > 5
+
+
+async def test_a_slow_consumer_is_not_a_stalled_one(autojump_clock: MockClock) -> None:
+    async with (
+        open_server() as server,
+        trio_mqtt.open_client(connector=server.connect) as client,
+        client.subscribe("a", buffer=2) as messages,
+    ):
+        flood(server, 30)
+        got: list[int] = []
+        for _ in range(30):
+            await trio.sleep(9)
+            got.append(int((await messages.receive()).text()))
+        assert got == list(range(30))
+        assert messages.statistics().dropped == 0
+        assert client.statistics().reading_paused > 100
+
+
+async def test_pings_go_on_while_reading_is_paused_and_nothing_is_overdue(
+    autojump_clock: MockClock,
+) -> None:
+    async with (
+        open_server() as server,
+        trio_mqtt.open_client(connector=server.connect, keep_alive=5, ping_timeout=2) as client,
+        client.subscribe("a", buffer=2) as messages,
+    ):
+        flood(server, 20)
+        for _ in range(20):
+            await trio.sleep(9)
+            await messages.receive()
+        pings = [entry for entry in server.log if isinstance(entry.packet, PingReq)]
+        assert len(pings) > 20
+        assert client.statistics().reading_paused > 50
+
+
+async def test_dead_after_a_pause_is_still_noticed(autojump_clock: MockClock) -> None:
+    with pytest.raises(trio_mqtt.ConnectionLost, match="has sent nothing for 2 s"):
+        async with (
+            open_server() as server,
+            trio_mqtt.open_client(connector=server.connect, keep_alive=5, ping_timeout=2) as client,
+            client.subscribe("a", buffer=2) as messages,
+        ):
+            flood(server, 3)
+            await trio.sleep(4)
+            server.pause_reading(client.server.client_id)
+            await trio.sleep(4)
+            for _ in range(3):
+                await messages.receive()
+            await trio.sleep(10)
+
+
+async def test_below_mqtt_5_unsettled_messages_hold_the_reader(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    async with (
+        open_server() as server,
+        trio_mqtt.open_client(
+            connector=server.connect, protocol=trio_mqtt.MQTT_3_1_1, receive_maximum=5
+        ) as client,
+        client.subscribe("a", qos=1, ack="manual") as messages,
+    ):
+        flood(server, 30, qos=1)
+        await trio.sleep(2)
+        assert messages.statistics().buffered == 5
+        assert "receive_maximum of unsettled messages is full" in caplog.text
+        for _ in range(5):
+            (await messages.receive()).ack()
+        await trio.sleep(1)
+        assert messages.statistics().buffered == 5
+        # Held for longer than the stall timeout, they cannot be dropped: reading goes on.
+        await trio.sleep(11)
+        assert messages.statistics().buffered == 25
+        for _ in range(25):
+            (await messages.receive()).ack()
+        flood(server, 30, qos=1)
+        await trio.sleep(1)
+        assert messages.statistics().buffered == 5
+        for _ in range(30):
+            (await messages.receive()).ack()
+
+
+async def test_ten_thousand_through_a_buffer_of_one(
+    server: Server, client: trio_mqtt.Client
+) -> None:
+    async with client.subscribe("a", buffer=1) as messages, trio.open_nursery() as nursery:
+
+        async def produce() -> None:
+            async with (
+                trio_mqtt.open_client(connector=server.connect) as other,
+                other.open_publisher(qos=0) as publisher,
+            ):
+                for number in range(10_000):
+                    await publisher.send("a", str(number))
+
+        nursery.start_soon(produce)
+        for number in range(10_000):
+            assert (await messages.receive()).payload == str(number).encode()
+
+
+async def test_many_tasks_wait_and_each_gets_one(server: Server, client: trio_mqtt.Client) -> None:
+    got: list[int] = []
+
+    async def take(messages: trio_mqtt.Subscription) -> None:
+        got.append(int((await messages.receive()).text()))
+
+    async with client.subscribe("a") as messages, trio.open_nursery() as nursery:
+        for _ in range(50):
+            nursery.start_soon(take, messages)
+        await wait_all_tasks_blocked()
+        flood(server, 50)
+    assert sorted(got) == list(range(50))
