@@ -8,7 +8,9 @@ import pytest
 
 from tests.protocol.support import Wire, publish
 from trio_mqtt._enums import Protocol, ReasonCode
-from trio_mqtt.packets import PubAck, PubComp, PubRec, PubRel
+from trio_mqtt._protocol.handshakes import ReceiverState
+from trio_mqtt._protocol.session import SessionState
+from trio_mqtt.packets import Connect, Properties, PubAck, PubComp, Publish, PubRec, PubRel
 
 if TYPE_CHECKING:
     from trio_mqtt.packets import Packet
@@ -140,3 +142,170 @@ def test_below_5_the_server_knows_no_receive_maximum(protocol: Protocol) -> None
     assert len(wire.receive(*(publish(number, 1) for number in range(1, 30)))) == 29
     assert wire.connection.receiver.overruns == 0
     assert wire.connection.receiver.unsettled == 29
+
+
+# -- the order of acknowledgements -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("protocol", Protocol)
+def test_pubacks_and_pubrecs_each_leave_in_the_order_of_their_publishes(protocol: Protocol) -> None:
+    wire = Wire(protocol)
+    settle = wire.connection.receiver.settle
+    one, two, three, four, five = wire.receive(
+        publish(30, 1), publish(31, 2), publish(20, 1), publish(10, 2), publish(11, 1)
+    )
+    settle(four)
+    settle(five)
+    settle(three)
+    assert acknowledged(wire) == []
+    assert wire.connection.receiver.unsettled == 5
+    settle(one)
+    assert acknowledged(wire) == ["PUBACK 30", "PUBACK 20", "PUBACK 11"]
+    settle(two)
+    assert acknowledged(wire) == ["PUBREC 31", "PUBREC 10"]
+    settle(two)
+    settle(one)
+    assert acknowledged(wire) == []
+
+
+def test_rejected_messages_keep_their_place() -> None:
+    wire = Wire()
+    receiver = wire.connection.receiver
+    messages = wire.receive(*(publish(number, 1 + number % 2) for number in range(1, 7)))
+    reasons = {1: 0x10, 2: 0x80, 3: 0x83, 4: 0x87, 5: 0x97, 6: 0x10}
+    for message in reversed(messages):
+        receiver.settle(message, ReasonCode(reasons[message.packet_id]))
+    sent = acknowledged(wire)
+    assert [each for each in sent if "PUBACK" in each] == [
+        "PUBACK 2 80",
+        "PUBACK 4 87",
+        "PUBACK 6 10",
+    ]
+    assert [each for each in sent if "PUBREC" in each] == [
+        "PUBREC 1 10",
+        "PUBREC 3 83",
+        "PUBREC 5 97",
+    ]
+    # What PUBREC refused is over (MQTT-4.3.3-9), so the identifier is that of a new message.
+    assert wire.session.received == {1: ReceiverState.ANSWERED}
+    assert len(wire.receive(publish(3, 2), publish(5, 2))) == 2
+
+
+# -- Topic Aliases -----------------------------------------------------------------------------
+
+
+def aliased(topic: str, alias: int, packet_id: int = 0, qos: int = 0) -> Publish:
+    return Publish(topic, b"", qos, packet_id=packet_id, properties=Properties(topic_alias=alias))
+
+
+def with_aliases(maximum: int | None, session: SessionState | None = None) -> Wire:
+    connect = Connect("c", properties=Properties(topic_alias_maximum=maximum))
+    return Wire(connect=connect, session=session)
+
+
+def test_topic_aliases_stand_for_the_last_topic_given_to_them() -> None:
+    wire = with_aliases(65535)
+    messages = wire.receive(
+        aliased("a", 1),
+        aliased("b", 65535, 7, 2),
+        aliased("", 1),
+        aliased("", 65535, 8, 1),
+        aliased("c", 1),
+        aliased("", 1),
+        aliased("b", 2),
+        aliased("", 2),
+        publish(0, 0),
+        aliased("", 65535),
+    )
+    assert [message.topic for message in messages] == list("abab") + list("ccbbtb")
+
+
+@pytest.mark.parametrize(("maximum", "alias"), [(None, 1), (0, 1), (1, 2), (5, 6), (65534, 65535)])
+@pytest.mark.parametrize("topic", ["t", ""])
+def test_topic_alias_above_the_maximum(maximum: int | None, alias: int, topic: str) -> None:
+    error = with_aliases(maximum).refuses(aliased(topic, alias))
+    assert error.reason_code is ReasonCode.TOPIC_ALIAS_INVALID
+    assert error.statement == "MQTT-3.1.2-26"
+    assert str(error) == f"Topic Alias {alias}; the Topic Alias Maximum is {maximum or 0}"
+
+
+def test_topic_alias_that_stands_for_nothing() -> None:
+    wire = with_aliases(5)
+    assert len(wire.receive(aliased("t", 1))) == 1
+    error = wire.refuses(aliased("", 2))
+    assert error.reason_code is ReasonCode.PROTOCOL_ERROR
+    assert error.statement == "3.3.2.3.4"
+    assert "Topic Alias 2" in str(error)
+
+
+def test_pitfall_topic_aliases_survive_into_the_next_network_connection() -> None:
+    first = with_aliases(5)
+    assert len(first.receive(aliased("t", 1), aliased("", 1))) == 2
+    second = with_aliases(5, first.session)
+    error = second.refuses(aliased("", 1))
+    assert error.statement == "3.3.2.3.4"
+
+
+# -- what other clients get wrong --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("protocol", Protocol)
+def test_pitfall_qos_2_duplicate_delivered_twice_or_missing_second_pubrec(
+    protocol: Protocol,
+) -> None:
+    wire = Wire(protocol)
+    again = publish(5, 2, dup=True)
+    (message,) = wire.receive(publish(5, 2), again, again)
+    assert acknowledged(wire) == []
+    wire.connection.receiver.settle(message)
+    assert acknowledged(wire) == ["PUBREC 5"]
+    assert wire.receive(again) == []
+    assert wire.receive(again) == []
+    assert acknowledged(wire) == ["PUBREC 5", "PUBREC 5"]
+    assert wire.receive(PubRel(5)) == []
+    assert acknowledged(wire) == ["PUBCOMP 5"]
+    assert len(wire.receive(again)) == 1  # MQTT-4.3.3-12: it is over, so this is a new message
+
+
+@pytest.mark.parametrize("protocol", Protocol)
+def test_qos_1_with_the_same_identifier_is_a_new_message(protocol: Protocol) -> None:
+    wire = Wire(protocol)
+    for _ in range(3):  # MQTT-4.3.2-5, irrespective of DUP
+        (message,) = wire.receive(publish(5, 1, dup=True))
+        wire.connection.receiver.settle(message)
+        assert acknowledged(wire) == ["PUBACK 5"]
+
+
+@pytest.mark.parametrize("protocol", Protocol)
+@pytest.mark.parametrize("qos", [1, 2])
+def test_pitfall_inbound_and_outbound_identifiers_share_one_map(
+    protocol: Protocol, qos: int
+) -> None:
+    wire = Wire(protocol)
+    ours = wire.publish(qos)
+    assert ours.packet_id == 1
+    wire.sent()
+    (theirs,) = wire.receive(publish(1, qos))
+    assert theirs.packet_id == 1
+    wire.connection.receiver.settle(theirs)
+    if qos == 1:
+        assert acknowledged(wire) == ["PUBACK 1"]
+        assert wire.feed(PubAck(1)) == [ours]
+    else:
+        assert acknowledged(wire) == ["PUBREC 1"]
+        assert wire.feed(PubRec(1), PubRel(1)) == []
+        assert acknowledged(wire) == ["PUBREL 1", "PUBCOMP 1"]
+        assert wire.feed(PubComp(1)) == [ours]
+    assert wire.session.unfinished == wire.connection.receiver.unsettled == 0
+
+
+@pytest.mark.parametrize("qos", [1, 2])
+def test_pitfall_late_acknowledgement_on_the_next_network_connection(qos: int) -> None:
+    first = Wire()
+    (late,) = first.receive(publish(1, qos))
+    second = Wire(session=SessionState())
+    (other,) = second.receive(publish(1, qos))
+    second.connection.receiver.settle(late)
+    assert acknowledged(second) == []
+    second.connection.receiver.settle(other)
+    assert acknowledged(second) == ["PUBACK 1" if qos == 1 else "PUBREC 1"]
