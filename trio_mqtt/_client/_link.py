@@ -12,6 +12,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from trio_mqtt._client._waiting import Wakeup
 from trio_mqtt._enums import MQTT_5
@@ -114,6 +115,7 @@ class Link:
 
     # -- life ---------------------------------------------------------------------------------
 
+    @enable_ki_protection
     async def run(self) -> None:
         """Read, write and keep alive until the connection is lost, or DISCONNECT was sent."""
         async with trio.open_nursery() as nursery:
@@ -136,6 +138,7 @@ class Link:
             self.loss = error
         self._scope.cancel()
 
+    @enable_ki_protection
     async def _read(self) -> None:
         try:
             await self._read_on()
@@ -182,6 +185,7 @@ class Link:
         self.end(Disconnect(error.reason_code, properties))
         self._scope.deadline = trio.current_time() + _FAREWELL_TIMEOUT
 
+    @enable_ki_protection
     async def _write(self) -> None:
         output = self.connection.output
         try:

@@ -131,8 +131,11 @@ async def open_client(  # noqa: PLR0913 - the options of CONNECT, each by name
             except BaseException as error:  # noqa: BLE001 - raised again below
                 body_error = error
             failed = body_error is not None and not _is_cancellation(body_error)
-            await supervisor.close(failed=failed)
-            nursery.cancel_scope.cancel()
+            try:
+                await supervisor.close(failed=failed)
+            finally:
+                supervisor.end()
+                nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:
         background_error = _most_urgent(group)
     _raise_outcome(supervisor, body_error, background_error)

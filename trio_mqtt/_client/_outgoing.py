@@ -237,6 +237,8 @@ def own_instance(error: Exception) -> Exception:
     """The same error once more: each task that raises one needs a traceback of its own."""
     instance = copy.copy(error)
     instance.__cause__ = error.__cause__
+    if hasattr(error, "__notes__"):
+        instance.__notes__ = list(error.__notes__)  # its own, too
     return instance
 
 

@@ -220,13 +220,12 @@ class SubscriptionManager:
                 [],
             )
             self._routes.add(route)
-        elif (route.granted is not None or route.pending) and wanted.qos <= route.options.qos:
-            wanted = route.options
+        asked = route.granted is not None or route.pending is not None
         route.subscriptions.append(subscription)
         route.kept = route.kept or options.keep
         self._joined.append(route)
         self._routes.changed()
-        if wanted is route.options and (route.granted is not None or route.pending):
+        if asked and wanted.qos <= route.options.qos:
             return route.pending
         route.options = wanted
         grant = route.pending = Grant(route)
@@ -283,18 +282,23 @@ class SubscriptionManager:
         if subscription is None:
             return []
         unwanted: list[str] = []
+        kept = False
         for route in self._joined:
             route.subscriptions.remove(subscription)
             if self._routes.get(route.topic_filter) is not route:
                 continue  # unsubscribed by hand
-            if not route.subscriptions and not route.kept:
-                self._routes.remove(route)
-                if route.granted is not None or route.pending is not None:
-                    unwanted.append(route.topic_filter)
+            if route.subscriptions:
+                continue  # another block holds it
+            if route.kept:
+                kept = True
+                continue
+            self._routes.remove(route)
+            if route.granted is not None or route.pending is not None:
+                unwanted.append(route.topic_filter)
         self._joined.clear()
         self._routes.changed()
         self._deliveries.subscriptions.discard(subscription)
-        subscription._close(unsubscribed=not self._options.keep)
+        subscription._close(unsubscribed=not kept)
         try:
             self._deliveries.check_open()
         except (MQTTError, trio.ClosedResourceError):

@@ -11,6 +11,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from trio_mqtt._client._deliveries import Deliveries
 from trio_mqtt._client._link import Link
@@ -33,6 +34,8 @@ from trio_mqtt._protocol.session import SessionState
 from trio_mqtt.packets import Disconnect
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from trio_mqtt._client._options import ConnectOptions
     from trio_mqtt.abc import Connector
     from trio_mqtt.packets import ConnAck, Connect
@@ -69,7 +72,7 @@ class Supervisor:
             unclaimed_timeout=options.unclaimed_timeout,
             check_open=self.check_open,
             acknowledged=self._acknowledged,
-            start=nursery.start_soon,
+            start=self._start,
         )
         self.sending = Sending(
             self.session,
@@ -81,6 +84,7 @@ class Supervisor:
         self.body_scope = trio.CancelScope()
         self.settled = trio.Event()
         self.error: MQTTError | None = None
+        self._nursery = nursery
         self._name = name
         self._connector = connector
         self._options = options
@@ -105,6 +109,7 @@ class Supervisor:
 
     # -- connecting ---------------------------------------------------------------------------
 
+    @enable_ki_protection
     async def run(self) -> None:
         """Connect, serve the connection, and tell of its loss.
 
@@ -249,6 +254,10 @@ class Supervisor:
         if not self.session.unfinished:
             self._drained.set()
 
+    def _start(self, task: Callable[[], Awaitable[None]]) -> None:
+        if not self._closed:
+            self._nursery.start_soon(task)
+
     def _acknowledged(self) -> None:
         link = self._link
         if link is not None and link.connection.output.size:
@@ -294,6 +303,10 @@ class Supervisor:
                     await self._drain()
                 self._say_goodbye(link, failed=failed)
                 await self._ended.wait()
+
+    def end(self) -> None:
+        """End the connection, whatever its state, and tell of what could not be completed."""
+        self._closed = True
         self._scope.cancel()
         self._report_lost()
 
