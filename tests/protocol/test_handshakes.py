@@ -291,7 +291,7 @@ def test_each_row_of_the_receiver(state: ReceiverState, what: ReceiverInput) -> 
         st.booleans(),
         st.sampled_from(choice),
     )
-    def check(protocol: Protocol, packet_id: int, rejected: bool, code: ReasonCode) -> None:  # noqa: FBT001
+    def check(protocol: Protocol, packet_id: int, rejected: bool, code: ReasonCode) -> None:
         incoming = Incoming(protocol, state, packet_id, rejected=rejected and protocol is MQTT_5)
         action = incoming.observe(what, code, row)
         assert (action, incoming.state) == RECEIVER_DOES[state, what]
