@@ -1,0 +1,66 @@
+"""trio_mqtt."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+import trio_mqtt
+from benchmarks.clients import subscribed
+from benchmarks.jobs import MOST_IN_FLIGHT, Job
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
+
+
+def _open(job: Job) -> AbstractAsyncContextManager[trio_mqtt.Client]:
+    """The others announce no Receive Maximum, so they get as much at once."""
+    return trio_mqtt.open_client(
+        f"mqtt://127.0.0.1:{job.port}",
+        protocol=trio_mqtt.MQTT_5,
+        receive_maximum=MOST_IN_FLIGHT,
+    )
+
+
+async def _receive(job: Job) -> float:
+    count = 0
+    seconds = 0.0
+    async with _open(job) as client:
+        start = perf_counter()
+        async with client.subscribe(job.topic, qos=job.qos) as messages:
+            subscribed()
+            async for message in messages:
+                count += 1
+                if count == job.messages:
+                    message.ack()  # leaving the loop would not
+                    seconds = perf_counter() - start
+                    break
+    return seconds
+
+
+def receive(job: Job) -> float:
+    """Take messages in a loop; each is settled as the next is asked for."""
+    return trio.run(_receive, job)
+
+
+async def _publish(job: Job) -> float:
+    topic, payload = job.topic, job.payload
+    async with _open(job) as client:
+        start = perf_counter()
+        async with client.open_publisher(qos=job.qos) as publisher:
+            for _ in range(job.messages):
+                await publisher.send(topic, payload)
+        if not job.qos:
+            await client.publish(topic, payload, qos=1)
+        return perf_counter() - start
+
+
+def publish(job: Job) -> float:
+    """Send through a publisher, which waits for all acknowledgements in the end."""
+    return trio.run(_publish, job)
+
+
+WORK: Final[dict[str, Callable[[Job], float]]] = {"receive": receive, "publish": publish}
