@@ -14,23 +14,9 @@ from trio_mqtt.packets import PingReq, PubAck, Publish
 from trio_mqtt.testing import open_server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
     from trio.testing import MockClock
 
     from trio_mqtt.testing import Server
-
-
-@pytest.fixture
-async def server() -> AsyncGenerator[Server]:
-    async with open_server() as server:
-        yield server
-
-
-@pytest.fixture
-async def client(server: Server) -> AsyncGenerator[trio_mqtt.Client]:
-    async with trio_mqtt.open_client(connector=server.connect) as client:
-        yield client
 
 
 def flood(server: Server, count: int, *, first: int = 0, qos: int = 0, topic: str = "a") -> None:

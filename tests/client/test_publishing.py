@@ -33,18 +33,10 @@ from trio_mqtt.testing import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
     from trio_mqtt.testing import Server
 
 ACCEPT = [Expect(Connect), Send(ConnAck())]
 GOODBYE = [Expect(Disconnect), ExpectEnd()]
-
-
-@pytest.fixture
-async def server() -> AsyncGenerator[Server]:
-    async with open_server() as server:
-        yield server
 
 
 def published(server: Server) -> list[Publish]:

@@ -33,26 +33,12 @@ from trio_mqtt.testing import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
     from trio_mqtt.packets import Packet
     from trio_mqtt.testing import Server
 
 ACCEPT = [Expect(Connect), Send(ConnAck())]
 GOODBYE = [Expect(Disconnect), ExpectEnd()]
 GRANT = Reply(Subscribe, lambda packet: SubAck(packet.packet_id, (ReasonCode.GRANTED_QOS_2,)))
-
-
-@pytest.fixture
-async def server() -> AsyncGenerator[Server]:
-    async with open_server() as server:
-        yield server
-
-
-@pytest.fixture
-async def client(server: Server) -> AsyncGenerator[trio_mqtt.Client]:
-    async with trio_mqtt.open_client(connector=server.connect) as client:
-        yield client
 
 
 def received(server: Server, *kinds: type[Packet]) -> list[Any]:
