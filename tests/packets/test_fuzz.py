@@ -159,7 +159,7 @@ def test_random_bytes(protocol: Protocol | None) -> None:
 def test_mutated_packets_of_every_shape(protocol: Protocol) -> None:
     """Here Hypothesis makes the packets, and shrinks what it finds."""
 
-    @examples(400)
+    @examples(200)
     @given(
         st.lists(strategies.packets(protocol), min_size=1, max_size=3),
         st.randoms(use_true_random=False),

@@ -136,7 +136,7 @@ def supported(packet: p.Packet) -> bool:
 
 @pytest.mark.parametrize("packet_class", THEIRS)
 def test_they_read_what_we_write_and_we_what_they_write(packet_class: type) -> None:
-    @examples(150)
+    @examples(80)
     @given(strategies.of_type(packet_class, MQTT_5))
     def check(packet: p.Packet) -> None:
         assume(supported(packet))

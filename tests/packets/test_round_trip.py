@@ -30,7 +30,7 @@ SORTS = [
 
 @pytest.mark.parametrize(("packet_class", "protocol"), SORTS)
 def test_round_trip(packet_class: type, protocol: Protocol) -> None:
-    @examples(60)
+    @examples(40)
     @given(strategies.of_type(packet_class, protocol))
     def check(packet: p.Packet) -> None:
         data = p.encode(packet, protocol)
@@ -43,7 +43,7 @@ def test_round_trip(packet_class: type, protocol: Protocol) -> None:
 
 @pytest.mark.parametrize(("packet_class", "protocol"), SORTS)
 def test_every_prefix_waits_for_the_rest(packet_class: type, protocol: Protocol) -> None:
-    @examples(20)
+    @examples(15)
     @given(strategies.of_type(packet_class, protocol))
     def check(packet: p.Packet) -> None:
         data = p.encode(packet, protocol)
@@ -67,7 +67,7 @@ def cut(data: bytes, cuts: list[int]) -> list[bytes]:
 
 @pytest.mark.parametrize("protocol", VERSIONS)
 def test_streams_of_packets_in_chunks(protocol: Protocol) -> None:
-    @examples(150)
+    @examples(100)
     @given(
         st.lists(strategies.packets(protocol), max_size=8),
         st.lists(st.integers(0, 10_000), max_size=12),
