@@ -7,15 +7,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.protocol.support import Wire, publish, subscribe
-from trio_mqtt._enums import MQTT_5, Protocol, ReasonCode
-from trio_mqtt._errors import RemoteProtocolError
+from tests.protocol.support import Wire, outgoing, publish, subscribe
+from trio_mqtt._enums import MQTT_3_1_1, MQTT_5, Protocol, ReasonCode
+from trio_mqtt._errors import MalformedPacket, RemoteProtocolError
+from trio_mqtt._protocol.exchanges import IncomingMessage
 from trio_mqtt.packets import (
+    NO_PROPERTIES,
+    Auth,
     ConnAck,
     Connect,
+    Disconnect,
     Packet,
     PingReq,
     PingResp,
+    Properties,
     PubAck,
     PubComp,
     PubRec,
@@ -151,3 +156,127 @@ def test_violations_by_the_statements_of_each_version(
     assert error.statement == (statement if protocol is MQTT_5 else older)
     assert name_of(packet) in str(error)
     assert wire.sent() == []
+
+
+# -- packets without an exchange ---------------------------------------------------------------
+
+
+def test_ping() -> None:
+    wire = Wire()
+    outstanding = [wire.connection.ping_outstanding]
+    wire.connection.ping()
+    outstanding.append(wire.connection.ping_outstanding)
+    assert wire.sent() == [PingReq()]
+    assert len(wire.feed(publish(0, 0), PingResp())) == 1
+    outstanding.append(wire.connection.ping_outstanding)
+    assert outstanding == [False, True, False]
+    assert wire.feed(PingResp()) == []  # one that was not asked for does no harm
+
+
+def test_disconnect_of_the_server() -> None:
+    wire = Wire()
+    packet = Disconnect(
+        ReasonCode.SESSION_TAKEN_OVER, Properties(reason_string="w", server_reference="s")
+    )
+    assert wire.feed(packet) == [packet]
+
+
+@pytest.mark.parametrize("connack", [None, ConnAck()])
+def test_disconnect_of_a_server_before_5(connack: ConnAck | None) -> None:
+    wire = Wire(MQTT_3_1_1, connack=connack)
+    error = wire.refuses(Disconnect())
+    assert error.statement == ("MQTT-3.2.0-1" if connack is None else "3.14")
+    assert "DISCONNECT" in str(error)
+
+
+AUTH = Auth(ReasonCode.CONTINUE_AUTHENTICATION, Properties(authentication_method="m"))
+
+
+@pytest.mark.parametrize("connack", [None, ConnAck()], ids=["before CONNACK", "after CONNACK"])
+def test_auth(connack: ConnAck | None) -> None:
+    connect = Connect("c", properties=Properties(authentication_method="m"))
+    wire = Wire(connect=connect, connack=connack)
+    assert wire.feed(AUTH, AUTH) == [AUTH, AUTH]
+    if connack is None:
+        assert wire.feed(ConnAck()) == [ConnAck()]
+
+
+@pytest.mark.parametrize("connack", [None, ConnAck()], ids=["before CONNACK", "after CONNACK"])
+def test_auth_uninvited(connack: ConnAck | None) -> None:
+    error = Wire(connack=connack).refuses(AUTH)
+    assert error.reason_code is ReasonCode.PROTOCOL_ERROR
+    assert error.statement == "MQTT-4.12.0-6"
+
+
+@pytest.mark.parametrize("connack", [None, ConnAck()], ids=["before CONNACK", "after CONNACK"])
+def test_no_auth_before_5(connack: ConnAck | None) -> None:
+    error = Wire(MQTT_3_1_1, connack=connack).refuses_bytes(b"\xf0\0")
+    assert isinstance(error, MalformedPacket)
+    assert error.statement == "2.2.1"
+
+
+def test_maximum_packet_size() -> None:
+    message = publish(0, 0, payload=b"12345")
+    limit = len(encode(message, MQTT_5))
+    connect = Connect("c", properties=Properties(maximum_packet_size=limit))
+    wire = Wire(connect=connect)
+    assert len(wire.receive(message)) == 1
+    error = wire.refuses_bytes(encode(publish(0, 0, payload=b"123456"), MQTT_5)[:2])
+    assert error.reason_code is ReasonCode.PACKET_TOO_LARGE
+    assert error.statement == "MQTT-3.1.2-24"
+
+
+# -- the end of what we send -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("protocol", Protocol)
+def test_nothing_is_sent_after_disconnect(protocol: Protocol) -> None:
+    wire = Wire(protocol)
+    connection = wire.connection
+    one, two = wire.receive(publish(1, 1), publish(2, 2))
+    wire.publish(2)
+    assert len(wire.sent()) == 1
+    reason = Properties(reason_string="over") if protocol is MQTT_5 else NO_PROPERTIES
+    farewell = Disconnect(ReasonCode.UNSPECIFIED_ERROR, reason)
+    connection.disconnect(farewell)
+    connection.disconnect()
+    connection.ping()
+    connection.receiver.settle(one)
+    connection.receiver.settle(two)
+    connection.sender.send(outgoing(0, protocol=protocol, payload=b"late"))
+    wire.feed(PubRec(1), PubRec(77), PubRel(77))
+    for waits in (wire.publish(1), wire.publish(2)):
+        assert waits.packet_id == 0
+    assert wire.request(subscribe()).packet.packet_id == 0
+    assert wire.sent() == [farewell if protocol is MQTT_5 else Disconnect()]  # MQTT-3.14.4-1
+    assert connection.output.size == 0
+    assert connection.output.closed
+    assert wire.session.unfinished == 4
+
+
+# -- a violation behind something else ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("protocol", Protocol)
+@pytest.mark.parametrize(
+    "violation", [b"\xc0\0", b"\0\0", b"\x62\x02\0\x07"], ids=["PINGREQ", "garbage", "PUBREL"]
+)
+def test_what_happened_before_a_violation_comes_first(protocol: Protocol, violation: bytes) -> None:
+    wire = Wire(protocol)
+    ours = wire.publish(1)
+    before: list[Packet] = [publish(7, 2), PingResp(), PubAck(1), publish(0, 0)]
+    after = encode(publish(9, 1), protocol)
+    wire.connection.receive_data(b"".join(encode(packet, protocol) for packet in before))
+    wire.connection.receive_data(violation + after)
+    first, second, third = wire.connection.next_events()
+    assert isinstance(first, IncomingMessage)
+    assert second is ours
+    assert isinstance(third, IncomingMessage)
+    wire.connection.receiver.settle(first)
+    said: set[str] = set()
+    for _ in range(3):
+        with pytest.raises(RemoteProtocolError) as caught:
+            wire.connection.next_events()
+        said.add(f"{caught.value} {caught.value.statement}")
+        wire.connection.receive_data(after)
+    assert len(said) == 1
