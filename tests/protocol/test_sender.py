@@ -164,3 +164,14 @@ def test_pitfall_subscribe_counts_against_receive_maximum_or_value_1_ignored(qos
     assert sender.pump() == 1
     assert second.packet_id == 4
     assert sender.quota == 0
+
+
+def test_the_quota_never_exceeds_the_receive_maximum() -> None:
+    before = Wire()
+    message = before.publish(1)
+    small = ConnAck(properties=Properties(receive_maximum=2))
+    wire = Wire(connack=small, session=before.session)
+    assert wire.connection.sender.quota == 2
+    # An answer to what an earlier connection sent.
+    assert wire.feed(PubAck(message.packet_id)) == [message]
+    assert wire.connection.sender.quota == 2

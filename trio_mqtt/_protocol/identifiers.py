@@ -13,8 +13,8 @@ class PacketIdentifiers(Generic[T]):
     """The identifiers in use and who holds each.
 
     PUBLISH, SUBSCRIBE and UNSUBSCRIBE share one set (MQTT-2.2.1-3). They are given out ascending
-    from 1, so that one just released is the last to be used again: a late answer of the Server
-    then meets nothing.
+    from 1 and round, so that one just released is not used again before the numbers come to it: a
+    late answer of the Server then meets nothing.
     """
 
     def __init__(self) -> None:
