@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from trio_mqtt._client._client import Client, ClientStatistics
+from trio_mqtt._client._event_stream import EventStream
 from trio_mqtt._client._message import Message
 from trio_mqtt._client._open import open_client
 from trio_mqtt._client._options import Will
@@ -46,6 +47,7 @@ __all__ = [
     "ConnectRejected",
     "ConnectionLost",
     "Delivery",
+    "EventStream",
     "FeatureNotSupported",
     "LocalProtocolError",
     "MQTTError",

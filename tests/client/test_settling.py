@@ -10,6 +10,7 @@ from trio.testing import wait_all_tasks_blocked
 
 import trio_mqtt
 from trio_mqtt import ReasonCode
+from trio_mqtt.events import MessageReleased
 from trio_mqtt.packets import PubAck, PubComp, Publish, PubRec
 from trio_mqtt.testing import open_server
 
@@ -224,6 +225,103 @@ class TestUnclaimed:
                 assert client.statistics().unclaimed == 1
                 await trio.sleep(2)
                 assert client.statistics().unclaimed_released == expected
+
+
+class TestEvents:
+    """`Client.events`."""
+
+    async def test_a_released_message_is_told_to_everybody(self, autojump_clock: MockClock) -> None:
+        async with (
+            open_server() as server,
+            trio_mqtt.open_client(connector=server.connect, unclaimed_timeout=30) as client,
+            client.events() as one,
+            client.events() as other,
+        ):
+            async with client.subscribe("a", qos=1) as messages:
+                fill(server, "1")
+                await messages.receive()
+            for stream in (one, other):
+                event = await anext(stream)
+                assert isinstance(event, MessageReleased)
+                assert event.message.payload == b"1"
+                assert trio.current_time() == pytest.approx(30, abs=1)
+
+    async def test_events_before_the_block_are_not_told(self, autojump_clock: MockClock) -> None:
+        async with (
+            open_server() as server,
+            trio_mqtt.open_client(connector=server.connect, unclaimed_timeout=3) as client,
+        ):
+            async with client.subscribe("a", qos=1) as messages:
+                fill(server, "1")
+                await messages.receive()
+            await trio.sleep(5)
+            async with client.events() as stream:
+                with trio.move_on_after(5) as scope:
+                    await anext(stream)
+                assert scope.cancelled_caught
+
+    async def test_they_are_bounded(
+        self, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async with (
+            open_server() as server,
+            trio_mqtt.open_client(
+                connector=server.connect, unclaimed_timeout=3, receive_maximum=2000
+            ) as client,
+            client.events() as stream,
+        ):
+            async with client.subscribe("a", qos=1, keep=True):
+                fill(server, *(str(number) for number in range(1010)))
+                await wait_all_tasks_blocked()
+            await trio.sleep(5)
+            assert client.statistics().unclaimed_released == stream.dropped + 1000
+            assert caplog.text.count("events are dropped") == (stream.dropped > 0)
+            event = await anext(stream)
+            assert event.message.payload == str(stream.dropped).encode()
+
+    async def test_they_end_with_the_client(self, server: Server) -> None:
+        ended: list[str] = []
+
+        async def watch(client: trio_mqtt.Client, *, started: trio.Event) -> None:
+            try:
+                async with client.events() as stream:
+                    started.set()
+                    async for _ in stream:
+                        raise AssertionError("nothing happens")
+                ended.append("closed")
+            except trio_mqtt.ConnectionLost:
+                ended.append("lost")
+
+        async with trio.open_nursery() as outer:
+            async with trio_mqtt.open_client(connector=server.connect) as client:
+                started = trio.Event()
+                outer.start_soon(lambda: watch(client, started=started))
+                await started.wait()
+                await wait_all_tasks_blocked()
+            with pytest.raises(trio_mqtt.ConnectionLost):
+                async with trio_mqtt.open_client(connector=server.connect) as client:
+                    started = trio.Event()
+                    outer.start_soon(lambda: watch(client, started=started))
+                    await started.wait()
+                    server.drop(client.server.client_id)
+                    await trio.sleep_forever()
+        assert ended == ["closed", "lost"]
+
+
+async def test_unclaimed_messages_keep_the_order_of_arrival(
+    server: Server, client: trio_mqtt.Client
+) -> None:
+    async with client.subscribe("a", qos=1, keep=True) as first:
+        fill(server, "1", "2")
+        held = await first.receive()
+        async with client.subscribe("+", qos=1, keep=True) as second:
+            fill(server, "3")
+            await wait_all_tasks_blocked()
+            assert held.text() == "1"
+            assert second.statistics().buffered >= 1
+    async with client.subscribe("a", qos=1) as again:
+        got = [(await again.receive()).text() for _ in range(3)]
+    assert got == ["1", "2", "3"]
 
 
 class TestWith:

@@ -94,13 +94,11 @@ class Buffer:
     def put_windowed(self, message: Message) -> None:
         """Add a message that the Receive Maximum bounds."""
         self.received += 1
-        message._arrival = self.received
         self._windowed.append(message)
 
     def put_loose(self, message: Message) -> None:
         """Add a message that nothing else bounds; one may be dropped for it, or be dropped."""
         self.received += 1
-        message._arrival = self.received
         while self._loose and self.is_full and (self._overflow != "wait" or self.is_overgrown):
             self.dropped += 1
             if self._overflow == "drop_newest":

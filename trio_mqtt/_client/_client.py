@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from trio_mqtt._client._buffer import Overflow
+    from trio_mqtt._client._event_stream import EventStream
     from trio_mqtt._client._subscription import Ack
     from trio_mqtt._client._supervisor import Supervisor
     from trio_mqtt._protocol.exchanges import OutgoingMessage
@@ -113,6 +114,17 @@ class Client:
             tasks_awaiting_answers=deliveries.valve.awaited,
             reading_paused=deliveries.valve.paused_until_now(),
         )
+
+    @asynccontextmanager
+    async def events(self) -> AsyncGenerator[EventStream]:
+        """Watch what happens to the client, beside messages, for the time of a block.
+
+        The block gets an asynchronous iterator over `trio_mqtt.events`. It never holds the client
+        up: of events that nobody takes, the oldest are dropped.
+        """
+        self._deliveries.check_open()
+        with self._deliveries.events.open() as stream:
+            yield stream
 
     # -- publishing ---------------------------------------------------------------------------
 

@@ -8,14 +8,17 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
+import attrs
 import trio
 
+from trio_mqtt._client._event_stream import EventStreams
 from trio_mqtt._client._message import Message, SharedReceipt
 from trio_mqtt._client._routes import Routes
 from trio_mqtt._client._valve import Valve
 from trio_mqtt._enums import MQTT_5, ReasonCode
 from trio_mqtt._errors import FeatureNotSupported
 from trio_mqtt._topics import topic_matches
+from trio_mqtt.events import MessageReleased
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -25,6 +28,23 @@ if TYPE_CHECKING:
 
 _SUCCESS: Final = ReasonCode.SUCCESS
 _logger = logging.getLogger("trio_mqtt")
+
+
+def _arrival(message: Message) -> int:
+    return message._arrival
+
+
+@attrs.frozen
+class Unclaimed:
+    """How a message waits for somebody who takes it.
+
+    Attributes:
+        release_at: when it is acknowledged instead (Trio's clock).
+        attempt: what its `attempt` is for whoever takes it.
+    """
+
+    release_at: float
+    attempt: int
 
 
 class ReceiveWindow:
@@ -58,9 +78,10 @@ class Deliveries:
     Attributes:
         routes: the subscriptions by Topic Filter.
         valve: says when the reader must pause.
-        unclaimed: messages that nobody holds, in order, with the time when they are released.
+        unclaimed: messages that nobody holds, in the order in which they are released.
         unclaimed_released: how many were acknowledged since nobody claimed them in time.
         subscriptions: those whose block is entered and not left.
+        events: who watches.
         strays: messages that nothing here had subscribed to.
         dropped: QoS 0 messages that were left unclaimed.
     """
@@ -76,11 +97,12 @@ class Deliveries:
     ) -> None:
         self.routes = Routes()
         self.valve = Valve()
-        self.unclaimed: dict[Message, float] = {}
+        self.unclaimed: dict[Message, Unclaimed] = {}
         self.unclaimed_released = 0
         self.strays = 0
         self.dropped = 0
         self.subscriptions: set[Subscription] = set()
+        self.events = EventStreams(check_open)
         self.check_open = check_open
         self._receive_maximum = receive_maximum
         self._unclaimed_timeout = unclaimed_timeout
@@ -89,6 +111,7 @@ class Deliveries:
         self._releasing = False
         self._receiver: Receiver | None = None
         self._window = ReceiveWindow()
+        self._arrivals = 0
         self._held = 0  # QoS 1 and 2 messages delivered and not settled
 
     def connected(self, receiver: Receiver) -> None:
@@ -99,11 +122,14 @@ class Deliveries:
         """Let everybody who waits for a message see that the client failed or is closed."""
         for subscription in self.subscriptions:
             subscription._wake_all()
+        self.events.wake()
 
     # -- in -----------------------------------------------------------------------------------
 
     def deliver(self, message: Message) -> None:
         """Give a message to the subscriptions that it is for."""
+        self._arrivals += 1
+        message._arrival = self._arrivals
         if message.qos:
             self._held += 1
         subscription = self.routes.only(message.topic)
@@ -186,38 +212,45 @@ class Deliveries:
 
     # -- unclaimed ----------------------------------------------------------------------------
 
-    def leave_unclaimed(self, message: Message) -> None:
-        """Keep an unsettled message for the next subscription that matches it."""
+    def leave_unclaimed(self, message: Message, *, handed_out: bool = False) -> None:
+        """Keep an unsettled message for the next subscription that matches it.
+
+        Args:
+            message: the message.
+            handed_out: whether application code has had it in hand.
+        """
         if not message.qos:
             self.dropped += 1
             return
         if message.settled is not None:
             return
         message._holder = self
-        self.unclaimed[message] = trio.current_time() + self._unclaimed_timeout
+        release_at = trio.current_time() + self._unclaimed_timeout
+        self.unclaimed[message] = Unclaimed(release_at, message.attempt + handed_out)
         if not self._releasing:
             self._releasing = True
             self._start(self._release_overdue)
 
     def claim(self, subscription: Subscription, topic_filters: tuple[str, ...]) -> None:
-        """Hand the unclaimed messages that match to a new subscription, in order."""
-        for message in list(self.unclaimed):
+        """Hand the unclaimed messages that match to a new subscription, in order of arrival."""
+        for message in sorted(self.unclaimed, key=_arrival):
             if any(topic_matches(each, message.topic) for each in topic_filters):
-                del self.unclaimed[message]
+                attempt = self.unclaimed.pop(message).attempt
                 message._holder = None
                 again = message._copy_for_another(message._shared)
-                again.attempt = message.attempt + 1
+                again.attempt = attempt
                 if message._shared is None:
                     again._shared = SharedReceipt(message, 1)
                 subscription._put(again)
 
     async def _release_overdue(self) -> None:
         while self.unclaimed:
-            message, release_at = next(iter(self.unclaimed.items()))
-            if trio.current_time() < release_at:
-                await trio.sleep_until(release_at)
+            message, waiting = next(iter(self.unclaimed.items()))
+            if trio.current_time() < waiting.release_at:
+                await trio.sleep_until(waiting.release_at)
                 continue
             self.unclaimed_released += 1
+            self.events.put(MessageReleased(message=message))
             _logger.warning(
                 "a QoS %d message to %r was left unsettled and not claimed by a subscription for "
                 "%g s; it is acknowledged now",

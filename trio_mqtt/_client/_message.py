@@ -169,6 +169,7 @@ class Message(IncomingMessage):
             attempt=self.attempt,
         )
         copy._shared = shared
+        copy._arrival = self._arrival
         return copy
 
     def __enter__(self) -> Self:

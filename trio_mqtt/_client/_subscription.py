@@ -213,7 +213,7 @@ class Subscription:
     def _leave_unclaimed(self, message: Message) -> None:
         if message in self._in_hand:
             del self._in_hand[message]
-            self._deliveries.leave_unclaimed(message)
+            self._deliveries.leave_unclaimed(message, handed_out=True)
 
     # -- the end ------------------------------------------------------------------------------
 
@@ -231,7 +231,7 @@ class Subscription:
         self._in_hand.clear()
         self._loops.clear()
         for message in in_hand:
-            self._deliveries.leave_unclaimed(message)
+            self._deliveries.leave_unclaimed(message, handed_out=True)
         for message in buffered:
             if unsubscribed:
                 self._released += 1

@@ -5,11 +5,14 @@ Both run under `trio.testing.MockClock` and need neither a network nor another p
 
 from __future__ import annotations
 
+from types import FunctionType
+
 from trio_mqtt.testing._holding import Held
 from trio_mqtt.testing._limits import ServerLimits
 from trio_mqtt.testing._log import LogEntry
 from trio_mqtt.testing._memory import MemoryStream, memory_stream_pair
 from trio_mqtt.testing._peer import ScriptedPeer
+from trio_mqtt.testing._policy import Authenticate, AuthorizePublish, AuthorizeSubscribe
 from trio_mqtt.testing._server import Server, SessionSnapshot, open_server
 from trio_mqtt.testing._steps import (
     Close,
@@ -28,6 +31,9 @@ from trio_mqtt.testing._steps import (
 from trio_mqtt.testing._subscriptions import Subscription
 
 __all__ = [
+    "Authenticate",
+    "AuthorizePublish",
+    "AuthorizeSubscribe",
     "Close",
     "Expect",
     "ExpectBytes",
@@ -52,5 +58,13 @@ __all__ = [
     "open_server",
 ]
 
-for _name in __all__:
-    globals()[_name].__module__ = __name__
+
+def _claim_names() -> None:
+    """Let classes and functions report the module that users import them from."""
+    for name in __all__:
+        value = globals()[name]
+        if isinstance(value, type | FunctionType):
+            value.__module__ = __name__
+
+
+_claim_names()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from typing import TYPE_CHECKING
 
 import trio
@@ -17,6 +18,15 @@ if TYPE_CHECKING:
 _READ_SIZE = 64 * 1024
 _MOST_LENGTH_BYTES = 4
 _CONTINUES = 0x80
+
+
+_shortener = reprlib.Repr()
+_shortener.maxstring = _shortener.maxother = 160
+
+
+def shorten(value: object) -> str:
+    """The repr of what may be long, without its middle."""
+    return _shortener.repr(value)
 
 
 class Mismatch(AssertionError):
@@ -73,7 +83,7 @@ class Dialogue:
         """
         if not await self._fill(self._has_packet, seconds):
             if self._data:
-                raise Mismatch(f"the client ended inside a packet: {bytes(self._data)!r}")
+                raise Mismatch(f"the client ended inside a packet: {shorten(bytes(self._data))}")
             return None
         size = _packet_size(self._data)
         self._reader.feed(self._data[:size])

@@ -173,7 +173,7 @@ class Outbox:
             if entry is None:
                 continue  # MQTT-3.1.2-25
             if packet_id:
-                session.unacknowledged[packet_id] = delivery  # MQTT-4.3.2-3, MQTT-4.3.3-3
+                session.sent(packet_id, delivery)
                 self._window.add(packet_id)
             return entry
         return None

@@ -171,11 +171,16 @@ class Session:
 
     def unused_packet_id(self) -> int:
         """The next Packet Identifier that no exchange of ours uses (MQTT-2.2.1-4)."""
+        packet_id = self._last_packet_id
         while True:
-            self._last_packet_id = self._last_packet_id % _MOST_PACKET_IDS + 1
-            packet_id = self._last_packet_id
+            packet_id = packet_id % _MOST_PACKET_IDS + 1
             if packet_id not in self.unacknowledged and packet_id not in self.released:
                 return packet_id
+
+    def sent(self, packet_id: int, delivery: Delivery) -> None:
+        """A PUBLISH of ours is on its way (MQTT-4.3.2-3, MQTT-4.3.3-3)."""
+        self.unacknowledged[packet_id] = delivery
+        self._last_packet_id = packet_id
 
 
 def forwarded(properties: Properties) -> Properties:

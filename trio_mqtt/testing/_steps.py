@@ -10,7 +10,7 @@ import attrs
 import trio
 
 from trio_mqtt.packets import Packet
-from trio_mqtt.testing._dialogue import Dialogue, Mismatch
+from trio_mqtt.testing._dialogue import Dialogue, Mismatch, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from trio_mqtt._enums import Protocol
 
 P = TypeVar("P", bound=Packet)
+_MOST_BYTES = 64  # shown of what came instead of others
 
 
 class Step(ABC):
@@ -75,7 +76,7 @@ class Expect(Step, Generic[P]):
         if not isinstance(packet, wanted):
             raise Mismatch(f"the client sent {packet!r} instead")
         differences = [
-            f"  {name}: expected {value!r}, got {actual!r}"
+            f"  {name}: expected {shorten(value)}, got {shorten(actual)}"
             for name, value in self._expected()
             if (actual := _actual(packet, name, dialogue)) != value
         ]
@@ -105,13 +106,13 @@ class ExpectBytes(Step):
         data: the bytes.
     """
 
-    data: bytes
+    data: bytes = attrs.field(repr=shorten)
 
     async def run(self, dialogue: Dialogue) -> None:
         """Read as many bytes and compare them."""
         actual = await dialogue.read_bytes(len(self.data))
         if actual != self.data:
-            raise Mismatch(f"the client sent other bytes:\n  {actual.hex(' ')}")
+            raise Mismatch(f"the client sent other bytes:\n  {actual[:_MOST_BYTES].hex(' ')}")
 
 
 @attrs.frozen
@@ -166,7 +167,7 @@ class SendBytes(Step):
         data: the bytes.
     """
 
-    data: bytes
+    data: bytes = attrs.field(repr=shorten)
 
     async def run(self, dialogue: Dialogue) -> None:
         """Send them."""

@@ -1,0 +1,97 @@
+"""Events on their way to whoever watches the client."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from typing import Self
+
+    from trio_mqtt.events import Event
+
+MOST_EVENTS: Final = 1000
+_logger = logging.getLogger("trio_mqtt")
+
+
+class EventStream:
+    """Events from the moment on at which its block was entered; made by `Client.events`.
+
+    At most 1,000 wait to be taken; then the oldest are dropped and counted.
+
+    Attributes:
+        dropped: how many were dropped.
+    """
+
+    def __init__(self, check_open: Callable[[], None]) -> None:
+        self.dropped = 0
+        self._check_open = check_open
+        self._waiting: deque[Event] = deque()
+        self._line = trio.lowlevel.ParkingLot()
+
+    def __aiter__(self) -> Self:
+        """Itself."""
+        return self
+
+    async def __anext__(self) -> Event:
+        """Wait for the next event; cancelled, it has taken none.
+
+        Raises:
+            StopAsyncIteration: the client is closed.
+            MQTTError: the client has failed, and what had happened before is taken.
+        """
+        await trio.lowlevel.checkpoint()
+        while not self._waiting:
+            try:
+                self._check_open()
+            except trio.ClosedResourceError:
+                raise StopAsyncIteration from None
+            await self._line.park()
+        return self._waiting.popleft()
+
+    def put(self, event: Event) -> None:
+        """Add an event."""
+        if len(self._waiting) >= MOST_EVENTS:
+            self._waiting.popleft()
+            self.dropped += 1
+            if self.dropped == 1:
+                _logger.warning("events are dropped: %d wait and nobody takes them", MOST_EVENTS)
+        self._waiting.append(event)
+        self._line.unpark()
+
+    def wake(self) -> None:
+        """Let every waiter look again: the client has failed or was closed."""
+        self._line.unpark_all()
+
+
+class EventStreams:
+    """All who watch a client."""
+
+    def __init__(self, check_open: Callable[[], None]) -> None:
+        self._check_open = check_open
+        self._streams: set[EventStream] = set()
+
+    @contextmanager
+    def open(self) -> Generator[EventStream]:
+        """A stream that gets every event while the block runs."""
+        stream = EventStream(self._check_open)
+        self._streams.add(stream)
+        try:
+            yield stream
+        finally:
+            self._streams.discard(stream)
+
+    def put(self, event: Event) -> None:
+        """Tell everybody."""
+        for stream in self._streams:
+            stream.put(event)
+
+    def wake(self) -> None:
+        """Let every waiter look again."""
+        for stream in self._streams:
+            stream.wake()
