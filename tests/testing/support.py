@@ -48,7 +48,8 @@ class RawClient:
             if not data:
                 return None
             self._reader.feed(data)
-            self._packets += self._reader.read_packets()
+            while packets := self._reader.read_packets():
+                self._packets += packets
         return self._packets.pop(0)
 
     async def receive_many(self, count: int) -> list[Packet | None]:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 import trio
@@ -22,8 +22,6 @@ from trio_mqtt.packets import (
 from trio_mqtt.testing import Server, ServerLimits, open_server
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from trio.testing import MockClock
 
 each_protocol = pytest.mark.parametrize("protocol", list(Protocol), ids=lambda p: p.name)
@@ -99,10 +97,9 @@ async def test_announces_its_limits(autojump_clock: MockClock) -> None:
         ("protocols", ()),
     ],
 )
-def test_limits_are_validated(name: str, value: object) -> None:
-    make: Callable[..., ServerLimits] = ServerLimits
+def test_limits_are_validated(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=name):
-        make(**{name: value})
+        ServerLimits(**{name: value})
 
 
 async def test_limits_may_change_between_connections(autojump_clock: MockClock) -> None:
