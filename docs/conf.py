@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import builtins
+import importlib
+import pkgutil
+import re
 import sys
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from sphinx.pycode import ModuleAnalyzer
+
+from trio_mqtt import Client
 
 if TYPE_CHECKING:
     from docutils.nodes import Element, TextElement
@@ -28,6 +35,7 @@ html_title = f"trio_mqtt {release}"
 default_role = "py:obj"
 highlight_language = "python3"
 
+autodoc_use_legacy_class_based = True  # sphinxcontrib-trio extends these classes
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_default_options = {"members": True}
@@ -54,24 +62,41 @@ nitpick_ignore_regex = [
     (r"py:.*", r"({})".format("|".join(name for name in dir(builtins) if name.isidentifier()))),
 ]
 
+PUBLIC_MODULES = ("trio_mqtt", "trio_mqtt.packets", "trio_mqtt.testing")
+
 MADE_BY_US = {
     "trio_mqtt.Client",
+    "trio_mqtt.ClientStatistics",
     "trio_mqtt.Delivery",
+    "trio_mqtt.EventStream",
     "trio_mqtt.Publisher",
+    "trio_mqtt.ServerInfo",
     "trio_mqtt.Subscription",
+    "trio_mqtt.SubscriptionStatistics",
     "trio_mqtt.testing.Held",
+    "trio_mqtt.testing.LogEntry",
     "trio_mqtt.testing.MemoryStream",
     "trio_mqtt.testing.Server",
+    "trio_mqtt.testing.SessionSnapshot",
+    "trio_mqtt.testing.Subscription",
 }
 """Classes of which users get instances and make none, so that no constructor is shown."""
 
 
-def hide_constructors(
-    _app: Sphinx, _what: str, name: str, _object: object, _options: object, *signature: str | None
-) -> tuple[str, None] | None:
-    """Show the classes that users do not construct without the signature of doing so."""
-    del signature
-    return ("", None) if name in MADE_BY_US else None
+def simplify_signatures(
+    _app: Sphinx,
+    _what: str,
+    name: str,
+    _object: object,
+    _options: object,
+    arguments: str | None,
+    returned: str | None,
+) -> tuple[str, str | None] | None:
+    """Show no constructor that users do not call, and what a context manager gives to its block."""
+    if name in MADE_BY_US:
+        return "", None
+    manager = re.fullmatch(r"[\w.]*(?:Generator|ContextManager)\[([\w. |]+)\]", returned or "")
+    return None if manager is None else (arguments or "", manager[1])
 
 
 def show_public_bases(
@@ -84,12 +109,29 @@ def show_public_bases(
             bases[index : index + 1] = base.__bases__
 
 
+def know_the_order_of_the_source(_app: Sphinx) -> None:
+    """Let members stand as in the source; public names hide the module that they were written in.
+
+    Sphinx looks for the order in the module that a class gives as its own.
+    """
+    for name in PUBLIC_MODULES:
+        package = importlib.import_module(name)
+        public = ModuleAnalyzer.for_module(name)
+        public.analyze()
+        for submodule in pkgutil.walk_packages(package.__path__, f"{name}."):
+            if submodule.name.startswith(f"{name}._") and not submodule.ispkg:
+                written = ModuleAnalyzer.for_module(submodule.name)
+                written.analyze()
+                for member, position in written.tagorder.items():
+                    public.tagorder.setdefault(member, position)
+
+
 def look_in_the_package(
     app: Sphinx, env: BuildEnvironment, node: pending_xref, content: TextElement
 ) -> Element | None:
     """Find public names without their module, as docstrings mention them."""
     python = env.domains.python_domain
-    for module in ("trio_mqtt", "trio_mqtt.packets"):
+    for module in PUBLIC_MODULES:
         name = f"{module}.{node['reftarget']}"
         found = python.resolve_xref(env, node["refdoc"], app.builder, "obj", name, node, content)
         if found is not None:
@@ -99,6 +141,8 @@ def look_in_the_package(
 
 def setup(app: Sphinx) -> None:
     """Take part in the build."""
+    vars(Client.subscribe)["__returns_acontextmanager__"] = True  # asked by sphinxcontrib-trio
     app.connect("autodoc-process-bases", show_public_bases)
-    app.connect("autodoc-process-signature", hide_constructors)
+    app.connect("autodoc-process-signature", simplify_signatures)
+    app.connect("builder-inited", know_the_order_of_the_source)
     app.connect("missing-reference", look_in_the_package)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Literal, Unpack
 
 import attrs
 import trio
@@ -25,10 +25,10 @@ from trio_mqtt.packets import Unsubscribe
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
+    from contextlib import AbstractAsyncContextManager
 
-    from trio_mqtt._client._buffer import Overflow
     from trio_mqtt._client._event_stream import EventStream
-    from trio_mqtt._client._subscription import Ack
+    from trio_mqtt._client._subscription import Subscription
     from trio_mqtt._client._supervisor import Supervisor
     from trio_mqtt._protocol.exchanges import OutgoingMessage
     from trio_mqtt._protocol.server_info import ServerInfo
@@ -252,10 +252,10 @@ class Client:
         retain_as_published: bool = False,
         retain_handling: int = RetainHandling.SEND_ON_SUBSCRIBE,
         buffer: int = 1000,
-        overflow: Overflow = "wait",
-        ack: Ack = "when_done",
+        overflow: Literal["wait", "drop_oldest", "drop_newest"] = "wait",
+        ack: Literal["when_done", "manual", "on_receipt"] = "when_done",
         keep: bool = False,
-    ) -> SubscriptionManager:
+    ) -> AbstractAsyncContextManager[Subscription]:
         """Subscribe for the time of an ``async with`` block, which gets a `Subscription`.
 
         Entering sends SUBSCRIBE and waits for SUBACK. Leaving sends UNSUBSCRIBE, unless another
