@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from types import FunctionType
 
+from trio_mqtt.testing._dialogue import Dialogue
 from trio_mqtt.testing._holding import Held
 from trio_mqtt.testing._limits import ServerLimits
 from trio_mqtt.testing._log import LogEntry
@@ -35,6 +36,7 @@ __all__ = [
     "AuthorizePublish",
     "AuthorizeSubscribe",
     "Close",
+    "Dialogue",
     "Expect",
     "ExpectBytes",
     "ExpectEnd",

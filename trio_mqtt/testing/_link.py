@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import trio
@@ -127,10 +128,7 @@ class Link:
         So the client is given time to close first, while `_read` goes on.
         """
         if isinstance(self._stream, trio.SocketStream):
-            try:
+            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                 await self._stream.send_eof()
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                pass
-            else:
                 return
         self._scope.cancel()

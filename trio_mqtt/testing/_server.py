@@ -94,6 +94,7 @@ class Server:
         self._log = PacketLog(_LOG_SIZE, self._note_change)
         self._broker = Broker(self, self._log, self._note_timer)
         self._links: set[Link] = set()
+        nursery.start_soon(self._run_timers)
 
     # Connections
 
@@ -283,7 +284,7 @@ class Server:
     def _note_timer(self) -> None:
         self._timers.unpark_all()
 
-    async def run_timers(self) -> None:
+    async def _run_timers(self) -> None:
         """Publish Wills and end Sessions when their time has come."""
         while True:
             with trio.move_on_at(self._broker.next_timer()):
@@ -317,7 +318,6 @@ async def open_server(
     """
     async with open_background("errors in the test server") as nursery:
         server = Server(limits or ServerLimits(), nursery)
-        nursery.start_soon(server.run_timers)
         if port is not None:
             listeners = await trio.open_tcp_listeners(port, host="127.0.0.1")
             address = listeners[0].socket.getsockname()
