@@ -241,9 +241,8 @@ def draw(chart: Chart) -> str:
             y += 3 * LINE
     size = f'viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}"'
     looks = f'font-family="monospace" font-size="{SIZE}" fill="currentColor"'
-    style = 'style="max-width: 100%; height: auto"'
     namespace = 'xmlns="http://www.w3.org/2000/svg"'
-    head = f'<svg {namespace} class="handshake" role="img" {size} {looks} {style}>'
+    head = f'<svg {namespace} class="handshake" role="img" {size} {looks}>'
     return "\n".join((head, *parts, "</svg>"))
 
 
@@ -309,7 +308,7 @@ def draw_texts(texts: list[tuple[float, float, str]]) -> Iterator[str]:
 
 def in_words(chart: Chart) -> str:
     """A table as reStructuredText."""
-    lines = [".. list-table::", "   :header-rows: 1", ""]
+    lines = [".. list-table::", "   :header-rows: 1", "   :widths: 14 13 16 14 24 19", ""]
     header = ("State", "Input", "Action", "Next state", "Rule", "Statement")
     cells = [
         header,
@@ -338,7 +337,8 @@ class Handshake(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Put the diagram and the table there."""
         chart = CHARTS[self.arguments[0]]
-        picture = nodes.raw("", draw(chart), format="html")
+        html = f'<div style="overflow-x: auto">{draw(chart)}</div>'
+        picture = nodes.raw("", html, format="html")
         return [picture, *self.parse_text_to_nodes(in_words(chart))]
 
 

@@ -73,6 +73,7 @@ MADE_BY_US = {
     "trio_mqtt.ServerInfo",
     "trio_mqtt.Subscription",
     "trio_mqtt.SubscriptionStatistics",
+    "trio_mqtt.testing.Dialogue",
     "trio_mqtt.testing.Held",
     "trio_mqtt.testing.LogEntry",
     "trio_mqtt.testing.MemoryStream",
@@ -109,10 +110,10 @@ def show_public_bases(
             bases[index : index + 1] = base.__bases__
 
 
-def know_the_order_of_the_source(_app: Sphinx) -> None:
-    """Let members stand as in the source; public names hide the module that they were written in.
+def look_where_it_was_written(_app: Sphinx) -> None:
+    """Let members stand in the order of the source, and variables have their docstrings.
 
-    Sphinx looks for the order in the module that a class gives as its own.
+    Sphinx looks for both in the module that a name says it is from, which is the public one.
     """
     for name in PUBLIC_MODULES:
         package = importlib.import_module(name)
@@ -124,6 +125,8 @@ def know_the_order_of_the_source(_app: Sphinx) -> None:
                 written.analyze()
                 for member, position in written.tagorder.items():
                     public.tagorder.setdefault(member, position)
+                for variable, docstring in written.attr_docs.items():
+                    public.attr_docs.setdefault(variable, docstring)
 
 
 def look_in_the_package(
@@ -144,5 +147,5 @@ def setup(app: Sphinx) -> None:
     vars(Client.subscribe)["__returns_acontextmanager__"] = True  # asked by sphinxcontrib-trio
     app.connect("autodoc-process-bases", show_public_bases)
     app.connect("autodoc-process-signature", simplify_signatures)
-    app.connect("builder-inited", know_the_order_of_the_source)
+    app.connect("builder-inited", look_where_it_was_written)
     app.connect("missing-reference", look_in_the_package)
