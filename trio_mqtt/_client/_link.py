@@ -30,6 +30,8 @@ _JOINED: Final = 64 * 1024
 _KEEP_ALIVE_SHARE: Final = 0.9
 """The part of the Keep Alive after which PINGREQ goes out, so that it is there in time."""
 _FAREWELL_TIMEOUT: Final = 1.0
+_GONE: Final = (trio.BrokenResourceError, trio.ClosedResourceError)
+"""How a stream fails; the second if whoever made it, a tunnel perhaps, closes it under us."""
 _logger = logging.getLogger("trio_mqtt")
 
 
@@ -102,7 +104,7 @@ class Link:
                     if isinstance(event, ConnAck):
                         self._last_sent = self._last_received = trio.current_time()
                         return event
-        except trio.BrokenResourceError as error:
+        except _GONE as error:
             how = "broke the connection"
             cause = error
         self.hung_up = not heard
@@ -164,7 +166,7 @@ class Link:
             progress()
             try:
                 data = await self._stream.receive_some()
-            except trio.BrokenResourceError as error:
+            except _GONE as error:
                 message = f"the connection to {self.name} broke while reading: {_cause(error)}"
                 raise ConnectionLost(message) from error
             if not data:
@@ -198,7 +200,7 @@ class Link:
                     return
                 else:
                     await self.wake_writer.sleep()
-        except trio.BrokenResourceError as error:
+        except _GONE as error:
             message = f"the connection to {self.name} broke while writing: {_cause(error)}"
             loss = ConnectionLost(message)
             loss.__cause__ = error
@@ -258,5 +260,5 @@ class Link:
         return ConnectionLost(message)
 
 
-def _cause(error: trio.BrokenResourceError) -> str:
+def _cause(error: Exception) -> str:
     return str(error.__cause__ or error) or type(error).__name__
