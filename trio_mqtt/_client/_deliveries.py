@@ -12,6 +12,7 @@ import attrs
 import trio
 
 from trio_mqtt._client._event_stream import EventStreams
+from trio_mqtt._client._held_watch import HeldWatch
 from trio_mqtt._client._message import Message, SharedReceipt
 from trio_mqtt._client._routes import Routes
 from trio_mqtt._client._valve import Valve
@@ -111,12 +112,16 @@ class Deliveries:
         self._releasing = False
         self._receiver: Receiver | None = None
         self._window = ReceiveWindow()
+        self._name = "nobody"  # as a holder: of what is unclaimed
+        self._watch = HeldWatch(start)
         self._arrivals = 0
+        self._overruns = 0
         self._held = 0  # QoS 1 and 2 messages delivered and not settled
 
     def connected(self, receiver: Receiver) -> None:
         """Acknowledge on this connection from now on."""
-        self._receiver = receiver
+        self._receiver = self._watch.receiver = receiver
+        self._overruns = 0
 
     def close(self) -> None:
         """Let everybody who waits for a message see that the client failed or is closed."""
@@ -132,6 +137,7 @@ class Deliveries:
         message._arrival = self._arrivals
         if message.qos:
             self._held += 1
+            self._watch.begin()
         subscription = self.routes.only(message.topic)
         if subscription is not None:
             subscription._put(message)
@@ -156,7 +162,14 @@ class Deliveries:
 
     def _close_window(self) -> None:
         receiver = self._receiver
-        if receiver is not None and receiver.protocol is not MQTT_5 and not self._window.full:
+        if receiver is None:
+            return
+        if receiver.protocol is MQTT_5:
+            if receiver.overruns and not self._overruns:
+                text = "the server exceeds our receive_maximum of %d; twice as many are tolerated"
+                _logger.warning(text, self._receive_maximum)
+            self._overruns = receiver.overruns
+        elif not self._window.full:
             self._window.full = True
             self.valve.block(self._window)
 

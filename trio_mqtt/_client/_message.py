@@ -33,6 +33,8 @@ REJECTIONS = frozenset(
 class Holder(Protocol):
     """Who is told what became of a message: its subscription, or the keeper of the unclaimed."""
 
+    _name: str
+
     def _settle(self, message: Message, reason_code: ReasonCode) -> None: ...
 
     def _check_rejection(self, message: Message) -> None: ...

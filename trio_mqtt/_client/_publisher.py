@@ -26,12 +26,14 @@ class Publisher:
         pending: how many of them have no acknowledgement yet.
         rejected: how many the Server refused.
         rejections: the first 100 refusals.
+        in_doubt: how many the client gave up when it failed, with no word of the Server on them.
     """
 
     def __init__(self, sending: Sending, qos: int) -> None:
         self.sent = 0
         self.pending = 0
         self.rejected = 0
+        self.in_doubt = 0
         self.rejections: list[PublishRejected] = []
         self._sending = sending
         self._qos = qos
@@ -83,6 +85,7 @@ class Publisher:
                 if len(self.rejections) < _MOST_REJECTIONS:
                     self.rejections.append(error)
             except Exception as error:  # noqa: BLE001 - told to whoever waits, in `_settle`
+                self.in_doubt += 1
                 self._failure = error
         if not self.pending:
             self._done.set()
@@ -94,6 +97,8 @@ class Publisher:
             self._done = trio.Event()
             await self._sending.await_answer(self._done)
         if self._failure is not None:
+            note = f"{self.in_doubt} of {self.sent} messages are in doubt: the server may have them"
+            self._failure.add_note(note)
             raise self._failure
         if self.rejections:
             error = self.rejections[0]

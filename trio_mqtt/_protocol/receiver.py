@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from trio_mqtt.packets import PubRel
 
 _TOLERANCE: Final = 2
+_MOST_OVERRUN_BYTES: Final = 16 * 1024 * 1024
 _SUCCESS: Final = ReasonCode.SUCCESS
 
 
@@ -71,12 +72,17 @@ class Receiver:
         self._aliases: dict[int, str] = {}  # of this connection only (MQTT-3.3.2-7)
         self._before_puback: deque[IncomingMessage] = deque()
         self._before_pubrec: deque[IncomingMessage | _Repeat] = deque()
+        self._overrun_bytes = 0  # payloads beyond the Receive Maximum, since it was kept last
         self._repeated: set[int] = set()  # the identifiers of the repeats among them
 
     @property
     def unsettled(self) -> int:
         """How many QoS 1 and 2 messages count against our Receive Maximum (3.3.4)."""
         return len(self._before_puback) + len(self._session.received)
+
+    def oldest(self) -> list[IncomingMessage | _Repeat]:
+        """The unsettled message of each QoS for which all later ones of it wait."""
+        return [waiting[0] for waiting in (self._before_puback, self._before_pubrec) if waiting]
 
     def on_publish(self, message: IncomingMessage) -> bool:
         """Take a PUBLISH.
@@ -94,6 +100,8 @@ class Receiver:
             return True
         if self.unsettled >= self._receive_maximum:
             self._tolerate_overrun(message)
+        elif self._overrun_bytes:
+            self._overrun_bytes = 0
         if message.qos == QoS.AT_LEAST_ONCE:
             self._before_puback.append(message)
             return True
@@ -131,7 +139,11 @@ class Receiver:
         repeated = message.qos == QoS.EXACTLY_ONCE and message.packet_id in self._session.received
         if self.protocol is not MQTT_5 or repeated:
             return
-        if self.unsettled >= _TOLERANCE * self._receive_maximum:
+        self._overrun_bytes += len(message.payload)
+        if (
+            self.unsettled >= _TOLERANCE * self._receive_maximum
+            or self._overrun_bytes > _MOST_OVERRUN_BYTES
+        ):
             raise RemoteProtocolError(
                 f"{self.unsettled + 1} unacknowledged messages; "
                 f"the Receive Maximum is {self._receive_maximum}",

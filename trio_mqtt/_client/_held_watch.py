@@ -1,0 +1,72 @@
+"""Naming whoever holds a message for long.
+
+Acknowledgements leave in the order of arrival (MQTT-4.6.0-2, MQTT-4.6.0-3), so one message that
+is not settled holds back those of all later ones of its QoS, on the whole connection. That is
+hard to find from outside.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from trio_mqtt._client._message import Message
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from trio_mqtt._protocol.receiver import Receiver
+
+LONG: Final = 30.0
+"""How long is long, in seconds."""
+_logger = logging.getLogger("trio_mqtt")
+
+
+class HeldWatch:
+    """Looks from time to time whether the oldest unsettled message is still the same.
+
+    Args:
+        start: starts a background task.
+    """
+
+    def __init__(self, start: Callable[[Callable[[], Awaitable[None]]], None]) -> None:
+        self.receiver: Receiver | None = None
+        self._start = start
+        self._running = False
+
+    def begin(self) -> None:
+        """Watch until nothing is unsettled any more."""
+        if not self._running:
+            self._running = True
+            self._start(self._run)
+
+    async def _run(self) -> None:
+        seen: set[object] = set()
+        told: set[object] = set()
+        while oldest := self._oldest():
+            for message in oldest:
+                if message in seen and message not in told:
+                    told.add(message)
+                    self._tell(message)
+            told.intersection_update(oldest)
+            seen = set(oldest)
+            await trio.sleep(LONG)
+        self._running = False
+
+    def _oldest(self) -> list[Message]:
+        if self.receiver is None:
+            return []
+        return [message for message in self.receiver.oldest() if isinstance(message, Message)]
+
+    def _tell(self, message: Message) -> None:
+        holder = "several subscriptions" if message._holder is None else message._holder._name
+        _logger.warning(
+            "a QoS %d message to %r has been unsettled for %g s, held by %s; until it is settled, "
+            "no later message of this QoS can be acknowledged",
+            message.qos,
+            message.topic,
+            LONG,
+            holder,
+        )
