@@ -25,7 +25,6 @@ _PUBLISH: Final = PacketType.PUBLISH
 _MOST_LENGTH_BYTES = 4
 _REMEMBERED = 1024
 _LONGEST_REMEMBERED = 256
-_LEVELS = (QoS.AT_MOST_ONCE, QoS.AT_LEAST_ONCE, QoS.EXACTLY_ONCE)
 
 
 class PacketReader:
@@ -128,6 +127,8 @@ class PacketReader:
         data = self._data
         size = len(data)
         position = self._position
+        maximum = self.maximum_packet_size
+        protocol = self.protocol
         while len(packets) < limit:
             if size - position < 2:  # noqa: PLR2004 - the shortest packet
                 self._needed = 2
@@ -143,7 +144,6 @@ class PacketReader:
                     if not body:
                         break
             end = body + length
-            maximum = self.maximum_packet_size
             if maximum is not None and end - position > maximum:
                 raise RemoteProtocolError(
                     f"a packet of {end - position} bytes; the Maximum Packet Size is {maximum}",
@@ -155,10 +155,12 @@ class PacketReader:
                 self._check_first_byte(first)
                 self._needed = end - position
                 break
-            if first >> 4 == _PUBLISH:
-                packets.append(self._publish(first, data, body, end))
+            flags = _PUBLISH_FLAGS.get(first)
+            if flags is not None and protocol is not None:
+                packets.append(self._publish(flags, data, body, end))
             else:
                 packets.append(self._other(first, data, body, end))
+                protocol = self.protocol
             self._position = position = end
         else:
             self._needed = 2
@@ -195,6 +197,9 @@ class PacketReader:
         return packet_type
 
     def _other(self, first: int, data: bytes, body: int, end: int) -> Packet:
+        decoder = _DECODERS.get(first)
+        if decoder is not None and self.protocol is not None:
+            return decoder(data, body, end, self.protocol)
         packet_type = self._check_first_byte(first)
         if packet_type is PacketType.CONNECT:
             protocol, _ = read_protocol(data, body, end)
@@ -204,10 +209,10 @@ class PacketReader:
             self.protocol = protocol
         return DECODERS[packet_type](data, body, end, self.protocol or MQTT_5)
 
-    def _publish(self, first: int, data: bytes, position: int, end: int) -> Publish:
-        qos = first >> 1 & 3
-        if first & 0b1110 not in _PUBLISH_FLAGS or self.protocol is None:
-            self._check_first_byte(first)
+    def _publish(
+        self, flags: tuple[QoS, bool, bool], data: bytes, position: int, end: int
+    ) -> Publish:
+        qos, retain, dup = flags
         start = position + 2
         position = start + (data[position] << 8 | data[position + 1]) if start <= end else end + 1
         if position > end:
@@ -218,7 +223,11 @@ class PacketReader:
             topic = self._new_topic(raw)
         packet_id = 0
         if qos:
-            packet_id, position = read_packet_id(data, position, end)
+            if position + 2 <= end:
+                packet_id = data[position] << 8 | data[position + 1]
+            if not packet_id:
+                read_packet_id(data, position, end)  # says what is wrong with it
+            position += 2
         properties = NO_PROPERTIES
         if self.protocol is MQTT_5:
             if position < end and data[position] == 0:
@@ -242,9 +251,9 @@ class PacketReader:
         return self._publish_type(
             topic,
             data[position:end],
-            _LEVELS[qos],
-            first & 1 == 1,
-            first & 8 == 8,  # noqa: PLR2004 - the DUP flag
+            qos,
+            retain,
+            dup,
             packet_id,
             properties,
         )
@@ -271,5 +280,16 @@ class PacketReader:
         return properties
 
 
-_PUBLISH_FLAGS = frozenset((0b0000, 0b0010, 0b0100, 0b1010, 0b1100))
-"""DUP and QoS as they may stand together in the fixed header of PUBLISH."""
+_PUBLISH_FLAGS: Final = {
+    _PUBLISH << 4 | dup << 3 | qos << 1 | retain: (qos, retain, dup)
+    for qos in QoS
+    for retain in (False, True)
+    for dup in ((False, True) if qos else (False,))
+}
+"""The first byte of each PUBLISH that there may be, and QoS, RETAIN and DUP in it."""
+_DECODERS: Final = {
+    packet_type << 4 | _tables.fixed_flags(packet_type): decoder
+    for packet_type, decoder in DECODERS.items()
+    if packet_type is not PacketType.CONNECT
+}
+"""The decoder of each packet with nothing to look at before, by its first byte."""
