@@ -97,7 +97,7 @@ def check_over(peer: Peer, other: Peer, window: int) -> None:
 @pytest.mark.parametrize("windows", WINDOWS, ids=str)
 @pytest.mark.parametrize("protocol", Protocol)
 def test_both_ways_at_once(protocol: Protocol, windows: tuple[int, int]) -> None:
-    @examples(40)
+    @examples(25)
     @given(st.lists(actions, max_size=60), st.randoms(use_true_random=False))
     def check(steps: list[tuple[str, int, int]], random: Random) -> None:
         pair = Pair(protocol, windows)
@@ -193,7 +193,7 @@ def test_a_rejected_message_ends_its_exchange_and_makes_room(qos: int) -> None:
 def test_repeated_packets_do_no_harm(
     protocol: Protocol, stutter: int, windows: tuple[int, int]
 ) -> None:
-    @examples(40)
+    @examples(25)
     @given(st.lists(actions, max_size=40), st.randoms(use_true_random=False))
     def check(steps: list[tuple[str, int, int]], random: Random) -> None:
         pair = Pair(protocol, windows, stutter=stutter)
