@@ -13,7 +13,6 @@ name drawn for this run, so that a server shared with others will do.
 from __future__ import annotations
 
 import argparse
-import logging
 import math
 import os
 import sys
@@ -454,7 +453,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="What trio_mqtt does, in eight seconds.")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="how long the sensors send")
     seconds = parser.parse_args().seconds
-    logging.getLogger("trio_mqtt").setLevel(logging.CRITICAL)  # errors are raised, too
     status = 1
     try:
         status = trio.run(partial(run, os.environ.get("MQTT_URL") or None, seconds))

@@ -371,6 +371,14 @@ async def test_credentials_in_the_url_are_unquoted_and_sent() -> None:
     peer.assert_done()
 
 
+async def test_a_url_beside_a_connector_names_the_server_and_holds_credentials() -> None:
+    peer = ScriptedPeer([Expect(Connect, username="me", password=b"pw"), Send(ConnAck()), *GOODBYE])
+    async with trio_mqtt.open_client("mqtt://me:pw@far.test", connector=peer.connect) as client:
+        assert "mqtt://far.test:1883" in repr(client)
+        assert "pw" not in repr(client)
+    peer.assert_done()
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

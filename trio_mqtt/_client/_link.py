@@ -179,7 +179,7 @@ class Link:
         """Tell the Server what it did wrong, if that is possible, and end (4.13.1)."""
         if self.loss is None:
             self.loss = error
-        _logger.error("%s broke the protocol: %s", self.name, error)
+        _logger.info("%s broke the protocol: %s", self.name, error)
         if self.connection.protocol is not MQTT_5:
             self._scope.cancel()  # MQTT-4.8.0-1 of 3.1.1
             return

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from trio_mqtt._enums import Protocol
     from trio_mqtt.abc import Connector
 
+DEFAULT_URL: Final = "mqtt://localhost:1883"
 _ALPHABET: Final = string.ascii_letters + string.digits
 _ID_LENGTH: Final = 23  # what every Server takes (MQTT-3.1.3-5)
 
@@ -34,7 +35,7 @@ def _generated_client_id() -> str:
 
 @asynccontextmanager
 async def open_client(  # noqa: PLR0913 - the options of CONNECT, each by name
-    url: str = "mqtt://localhost:1883",
+    url: str = DEFAULT_URL,
     *,
     connector: Connector | None = None,
     client_id: str | None = None,
@@ -63,7 +64,8 @@ async def open_client(  # noqa: PLR0913 - the options of CONNECT, each by name
 
     Args:
         url: ``mqtt://host:port``; user name and password may stand in it.
-        connector: makes the byte stream instead of the URL; see `trio_mqtt.abc.Connector`.
+        connector: makes the byte stream; see `trio_mqtt.abc.Connector`. What the URL says, if one
+            is given beside it, is used for credentials and in messages.
         client_id: the Client Identifier; by default 23 random letters and digits.
         protocol: `MQTT_5`, `MQTT_3_1_1` or `MQTT_3_1`; None tries 5.0, then 3.1.1 if the Server
             does not speak that.
@@ -91,13 +93,11 @@ async def open_client(  # noqa: PLR0913 - the options of CONNECT, each by name
         RemoteProtocolError: the Server broke the protocol.
         ConnectionLost: on leaving; the connection was lost.
     """
-    name = "the server"
-    if connector is None:
-        address = parse_url(url)
-        name = address.name
-        connector = partial(open_tcp, address)
-        username = address.username if username is None else username
-        password = address.password if password is None else password
+    address = parse_url(url)
+    name = "the server" if connector and url == DEFAULT_URL else address.name
+    connector = connector or partial(open_tcp, address)
+    username = address.username if username is None else username
+    password = address.password if password is None else password
     options = ConnectOptions(
         client_id=_generated_client_id() if client_id is None else client_id,
         protocol=protocol,

@@ -269,7 +269,7 @@ class Supervisor:
         """End for good: the body first, then whoever waits outside it."""
         if self._closed and not self.session.unfinished:
             return  # everything was done; the Server was only quicker to hang up
-        _logger.error("the client has failed: %s", error)
+        _logger.info("the client has failed: %s", error)  # raised, so whoever cares is told
         self.error = error
         self.settled.set()
         self.body_scope.cancel()
