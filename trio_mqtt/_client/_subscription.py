@@ -82,6 +82,7 @@ class Subscription:
         self._in_hand: dict[Message, None] = {}
         self._loops: WeakKeyDictionary[trio.lowlevel.Task, _Loop] = WeakKeyDictionary()
         self._line = trio.lowlevel.ParkingLot()
+        self._waited_for = False  # whether somebody may stand in the line
         self._closed = False
         self._calls = 0
         self._deadline = 0.0
@@ -133,10 +134,11 @@ class Subscription:
             await checkpoint()
             self._calls = 0
             self._deadline = perf_counter() + _MOST_SECONDS
-        while not self._buffer:
+        while (message := self._take()) is None:
             self._check_open()
+            self._waited_for = True
             await self._line.park()
-        return self._take()
+        return message
 
     def receive_nowait(self) -> Message:
         """Take a message that has arrived; this settles nothing.
@@ -146,10 +148,11 @@ class Subscription:
             trio.ClosedResourceError: the block of the subscription was left.
             MQTTError: the client failed, and what had arrived is taken.
         """
-        if not self._buffer:
+        message = self._take()
+        if message is None:
             self._check_open()
             raise trio.WouldBlock
-        return self._take()
+        return message
 
     def _check_open(self) -> None:
         if self._closed:
@@ -158,9 +161,11 @@ class Subscription:
         self._deliveries.check_open()
 
     @enable_ki_protection
-    def _take(self) -> Message:
+    def _take(self) -> Message | None:
         buffer = self._buffer
         message = buffer.take()
+        if message is None:
+            return None
         if message.qos and message.settled is None:
             self._in_hand[message] = None
         elif buffer.blocking and buffer.is_half_empty:
@@ -181,22 +186,22 @@ class Subscription:
             if message.qos:
                 self._settle(message, ReasonCode.SUCCESS)
             dropped = buffer.dropped
-            buffer.put_loose(message)
-            if dropped != buffer.dropped:
-                self._note_drop()
-            if buffer.is_full:
-                if buffer.may_block and not buffer.blocking:
-                    buffer.blocking = True
-                    self._deliveries.valve.block(buffer)
+            if buffer.put_loose(message):
+                self._note_full(dropping=dropped != buffer.dropped)
             elif self._dropping and buffer.is_half_empty:
                 self._dropping = False
-        if self._line:
+        if self._waited_for:
             self._line.unpark()
+            self._waited_for = bool(self._line)
 
-    def _note_drop(self) -> None:
-        if not self._dropping:  # once for a burst
+    def _note_full(self, *, dropping: bool) -> None:
+        buffer = self._buffer
+        if dropping and not self._dropping:  # once for a burst
             self._dropping = True
             _logger.warning("the %s is full and drops messages", self._name)
+        if buffer.is_full and buffer.may_block and not buffer.blocking:
+            buffer.blocking = True
+            self._deliveries.valve.block(buffer)
 
     # -- settling -----------------------------------------------------------------------------
 

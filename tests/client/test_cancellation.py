@@ -1,0 +1,402 @@
+"""Every await, cancelled at every point: what then holds (contract 5).
+
+Each test runs one operation again and again, cancelled a moment later each time, and looks at what
+is left: the client works, nothing is lost, doubled, torn or kept for good.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from tests.client.moments import (
+    PATIENCE,
+    Alarm,
+    all_tasks,
+    assert_clean_end,
+    assert_idle,
+    assert_works,
+    at_every_moment,
+    cancelled_at,
+    received,
+)
+from trio_mqtt import MQTT_3_1_1, MQTT_5, Client, Protocol, open_client
+from trio_mqtt.packets import ConnAck, Disconnect, PubAck, Publish, Unsubscribe
+from trio_mqtt.testing import Server, ServerLimits, open_server
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
+    from trio.testing import MockClock
+
+MOST_QUEUED = 1000
+NARROW = ServerLimits(receive_maximum=200)
+
+
+@asynccontextmanager
+async def a_client(
+    limits: ServerLimits | None = None, protocol: Protocol = MQTT_5
+) -> AsyncGenerator[tuple[Server, Client]]:
+    """A client for one run of a scenario, which still works afterwards and ends in good order."""
+    tasks = all_tasks()
+    async with open_server(limits=limits) as server:
+        async with open_client(
+            connector=server.connect, client_id="c", protocol=protocol, keep_alive=0
+        ) as client:
+            yield server, client
+            await assert_works(client)
+        await wait_all_tasks_blocked()
+        assert_clean_end(server)
+        assert server.sessions.get("c") is None
+    assert all_tasks() == tasks
+
+
+def payloads(server: Server, topic: str) -> list[bytes]:
+    """What the server received for a topic."""
+    return [packet.payload for packet in received(server, Publish) if packet.topic == topic]
+
+
+def was_cancelled(alarm: Alarm) -> bool:
+    """Whether the operation ended by the cancellation."""
+    return alarm.scope.cancelled_caught
+
+
+both_versions = pytest.mark.parametrize("protocol", [MQTT_5, MQTT_3_1_1], ids=["5", "3.1.1"])
+
+
+# -- publishing -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("qos", [0, 1, 2])
+@both_versions
+async def test_publish(autojump_clock: MockClock, qos: int, protocol: Protocol) -> None:
+    async def scenario(moment: int) -> bool:
+        async with a_client(protocol=protocol) as (server, client):
+            with cancelled_at(moment) as alarm:
+                await client.publish("a", b"x", qos=qos)
+            accepted = client.statistics().published
+            assert accepted or was_cancelled(alarm)
+            await assert_idle(client)
+            assert payloads(server, "a") == [b"x"] * accepted
+        return alarm.rang
+
+    await at_every_moment(scenario, at_least=2 if qos == 0 else 8)
+
+
+async def test_a_cancelled_publish_of_qos_0_was_not_sent(autojump_clock: MockClock) -> None:
+    async def scenario(moment: int) -> bool:
+        async with a_client() as (server, client):
+            with cancelled_at(moment) as alarm:
+                await client.publish("a", b"x")
+            await assert_idle(client)
+            assert payloads(server, "a") == ([] if was_cancelled(alarm) else [b"x"])
+        return alarm.rang
+
+    await at_every_moment(scenario, at_least=2)
+
+
+@pytest.mark.parametrize("qos", [0, 1, 2])
+async def test_enqueue(autojump_clock: MockClock, qos: int) -> None:
+    async def scenario(moment: int) -> bool:
+        async with a_client() as (server, client):
+            with cancelled_at(moment) as alarm:
+                await client.enqueue("a", b"x", qos=qos)
+            await assert_idle(client)
+            assert payloads(server, "a") == ([] if was_cancelled(alarm) else [b"x"])
+        return alarm.rang
+
+    await at_every_moment(scenario, at_least=2)
+
+
+@pytest.mark.parametrize("qos", [0, 1, 2])
+async def test_waiting_for_a_delivery(autojump_clock: MockClock, qos: int) -> None:
+    async def scenario(moment: int) -> bool:
+        async with a_client() as (server, client):
+            delivery = await client.enqueue("a", b"x", qos=qos)
+            with cancelled_at(moment) as alarm:
+                await delivery.wait()
+            await delivery.wait()
+            await assert_idle(client)
+            assert payloads(server, "a") == [b"x"]
+        return alarm.rang
+
+    await at_every_moment(scenario, at_least=1 if qos == 0 else 8)
+
+
+@pytest.mark.parametrize("qos", [0, 1, 2])
+async def test_a_publisher(autojump_clock: MockClock, qos: int) -> None:
+    async def scenario(moment: int) -> bool:
+        async with a_client() as (server, client):
+            sent: list[bytes] = []
+            with cancelled_at(moment) as alarm:
+                async with client.open_publisher(qos=qos) as publisher:
+                    for number in range(3):
+                        await publisher.send("a", b"%d" % number)
+                        sent.append(b"%d" % number)
+            await assert_idle(client)
+            # Cancelled in `send`, it has sent nothing; later, everything goes its way.
+            assert payloads(server, "a") == sent
+            assert len(sent) == 3 or was_cancelled(alarm)
+        return alarm.rang
+
+    await at_every_moment(scenario, at_least=1 if qos == 0 else 10)
+
+
+@pytest.mark.parametrize("how", ["publish", "enqueue", "send"])
+async def test_publishing_with_a_full_queue(autojump_clock: MockClock, how: str) -> None:
+    async def scenario(moment: int) -> bool:
+        alarms: list[Alarm] = []
+
+        async def first() -> None:
+            async with client.open_publisher() as publisher:
+                with cancelled_at(moment) as alarm:
+                    alarms.append(alarm)
+                    if how == "publish":
+                        await client.publish("first", qos=1)
+                    elif how == "enqueue":
+                        await client.enqueue("first", qos=1)
+                    else:
+                        await publisher.send("first")
+
+        async def second() -> None:
+            await client.publish("second", qos=1)
+
+        async with a_client(NARROW) as (server, client), trio.open_nursery() as nursery:
+            with server.holding(PubAck):
+                for _ in range(MOST_QUEUED + NARROW.receive_maximum):
+                    client.publish_nowait("fill", qos=1)
+                with pytest.raises(trio.WouldBlock):
+                    client.publish_nowait("fill", qos=1)
+                filled = client.statistics().published
+                nursery.start_soon(first)
+                await wait_all_tasks_blocked()
+                nursery.start_soon(second)  # stands in line behind it, and must get its turn
+                await wait_all_tasks_blocked()
+            await assert_idle(client)
+            assert payloads(server, "second") == [b""]
+            (alarm,) = alarms
+            accepted = client.statistics().published - filled - 1
+            assert len(payloads(server, "first")) == accepted
+            if how != "publish":  # for which it may be cancelled in its wait for the PUBACK
+                assert accepted == (not was_cancelled(alarm))
+        return alarm.rang
+
+    await at_every_moment(scenario, at_least=10, at_most=40)
+
+
+# -- subscribing ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("qos", [0, 1, 2])
+@both_versions
+async def test_the_block_of_a_subscription(
+    autojump_clock: MockClock, qos: int, protocol: Protocol
+) -> None:
+    async def scenario(moment: int) -> bool:
+        async with a_client(protocol=protocol) as (server, client):
+            with cancelled_at(moment) as alarm:
+                async with client.subscribe("s/#", "t/+", qos=qos) as messages:
+                    await client.publish("s/1", b"x", qos=qos)
+                    assert (await messages.receive()).payload == b"x"
+            await wait_all_tasks_blocked()
+            assert dict(server.sessions["c"].subscriptions) == {}
+            if qos:
+                # Received and not settled: it waits for the next, and comes once.
+                got = len(payloads(server, "s/1")) == 1 and client.statistics().unclaimed
+                async with client.subscribe("s/1", qos=qos) as messages:
+                    if got:
+                        again = messages.receive_nowait()
+                        assert (again.payload, again.attempt) == (b"x", 2)
+                        again.ack()
+                    with pytest.raises(trio.WouldBlock):
+                        messages.receive_nowait()
+        return alarm.rang
+
+    await at_every_moment(scenario, at_least=20)
+
+
+@both_versions
+async def test_unsubscribe(autojump_clock: MockClock, protocol: Protocol) -> None:
+    async def scenario(moment: int) -> bool:
+        async with a_client(protocol=protocol) as (server, client):
+            async with client.subscribe("a", "b", qos=1) as messages:
+                with cancelled_at(moment) as alarm:
+                    await client.unsubscribe("a", "b")
+                if not received(server, Unsubscribe):
+                    await wait_all_tasks_blocked()
+                sent = bool(received(server, Unsubscribe))
+                assert sent or was_cancelled(alarm)
+                await client.publish("a", b"x", qos=1)
+                await wait_all_tasks_blocked()
+                assert messages.statistics().received == (not sent)
+                assert bool(server.sessions["c"].subscriptions) is not sent
+                if not sent:
+                    messages.receive_nowait().ack()
+            await wait_all_tasks_blocked()
+            assert dict(server.sessions["c"].subscriptions) == {}
+        return alarm.rang
+
+    await at_every_moment(scenario, at_least=8)
+
+
+# -- receiving --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("qos", [0, 1, 2])
+async def test_receive(autojump_clock: MockClock, qos: int) -> None:
+    wanted = [b"0", b"1", b"2", b"3", b"4", b"5"]
+
+    async def scenario(moment: int) -> bool:
+        async with a_client() as (server, client):
+            got: list[bytes] = []
+            async with client.subscribe("a", qos=qos) as messages:
+                for payload in wanted[:3]:
+                    server.publish("a", payload, qos)
+                with cancelled_at(moment) as alarm:
+                    while len(got) < len(wanted):
+                        got.append((await messages.receive()).payload)
+                        if len(got) == 3:
+                            for payload in wanted[3:]:
+                                server.publish("a", payload, qos)
+                if len(got) < 3:
+                    for payload in wanted[3:]:
+                        server.publish("a", payload, qos)
+                with trio.fail_after(PATIENCE):
+                    while len(got) < len(wanted):
+                        got.append((await messages.receive()).payload)
+                assert got == wanted
+            # None was settled, and the block is left: they are for the next subscription.
+            assert client.statistics().unclaimed == (len(wanted) if qos else 0)
+            async with client.subscribe("a", qos=qos) as messages:
+                again = [messages.receive_nowait() for _ in wanted] if qos else []
+                for message in again:
+                    message.ack()
+            assert [message.payload for message in again] == (wanted if qos else [])
+        return alarm.rang
+
+    await at_every_moment(scenario, at_least=8)
+
+
+@pytest.mark.parametrize("qos", [1, 2])
+async def test_a_loop_in_its_block(autojump_clock: MockClock, qos: int) -> None:
+    wanted = [b"0", b"1", b"2", b"3"]
+
+    async def scenario(moment: int) -> bool:
+        done: list[bytes] = []
+        begun: list[bytes] = []
+
+        async def work() -> None:
+            async with client.subscribe("a", qos=qos, keep=True) as messages:
+                async for message in messages:
+                    again = message.payload in begun
+                    assert message.attempt == (2 if again else 1)
+                    begun.append(message.payload)
+                    await trio.lowlevel.checkpoint()
+                    done.append(message.payload)
+                    if len(done) == len(wanted):
+                        message.ack()
+                        return
+
+        async with a_client() as (server, client):
+            async with client.subscribe("a", qos=qos, keep=True):
+                pass
+            for payload in wanted:
+                server.publish("a", payload, qos)
+            with cancelled_at(moment) as alarm:
+                await work()
+            if len(done) < len(wanted):
+                with trio.fail_after(PATIENCE):
+                    await work()
+            assert done == wanted
+            assert len(begun) <= len(wanted) + 1
+            assert client.statistics().unclaimed_released == 0
+        return alarm.rang
+
+    await at_every_moment(scenario, at_least=12)
+
+
+async def test_a_timed_out_wait_takes_nothing(autojump_clock: MockClock) -> None:
+    async with a_client() as (server, client), client.subscribe("a") as messages:
+        for number in range(50):
+            with trio.move_on_after(1) as scope:
+                await messages.receive()
+            assert scope.cancelled_caught
+            server.publish("a", str(number))
+            with trio.fail_after(PATIENCE):
+                assert (await messages.receive()).text() == str(number)
+
+
+# -- the client -------------------------------------------------------------------------------
+
+
+@both_versions
+async def test_the_whole_block_of_a_client(autojump_clock: MockClock, protocol: Protocol) -> None:
+    async def scenario(moment: int) -> bool:
+        entered = False
+        tasks = all_tasks()
+        async with open_server() as server:
+            with cancelled_at(moment) as alarm:
+                async with open_client(
+                    connector=server.connect, client_id="c", protocol=protocol
+                ) as client:
+                    entered = True
+                    async with client.subscribe("a", qos=2) as messages:
+                        await client.publish("a", b"x", qos=2)
+                        async for message in messages:
+                            message.ack()
+                            break
+            await wait_all_tasks_blocked()
+            assert_clean_end(server)
+            assert entered <= (received(server, Disconnect) == [Disconnect()])
+            assert "c" not in server.sessions
+            async with open_client(connector=server.connect, client_id="c") as client:
+                await assert_works(client)
+        assert all_tasks() == tasks
+        return alarm.rang
+
+    await at_every_moment(scenario, at_least=30)
+
+
+async def test_entry_while_the_server_does_not_answer(autojump_clock: MockClock) -> None:
+    async def scenario(moment: int) -> bool:
+        tasks = all_tasks()
+        async with open_server() as server:
+            with server.holding(ConnAck) as held, cancelled_at(moment) as alarm:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(_release_when_idle, held.release)
+                    async with open_client(connector=server.connect, client_id="c"):
+                        pass
+            await wait_all_tasks_blocked()
+            assert_clean_end(server)
+            assert "c" not in server.sessions
+        assert all_tasks() == tasks
+        return alarm.rang
+
+    await at_every_moment(scenario, at_least=12)
+
+
+async def _release_when_idle(release: Callable[[], None]) -> None:
+    await wait_all_tasks_blocked()
+    release()
+
+
+@pytest.mark.parametrize("qos", [1, 2])
+async def test_exit_with_messages_under_way(autojump_clock: MockClock, qos: int) -> None:
+    async def scenario(moment: int) -> bool:
+        accepted = 0
+        async with open_server() as server:
+            with cancelled_at(moment) as alarm:
+                async with open_client(connector=server.connect, client_id="c") as client:
+                    for _ in range(3):
+                        client.publish_nowait("a", qos=qos)
+                        accepted += 1
+            await wait_all_tasks_blocked()
+            assert len(payloads(server, "a")) == accepted
+            assert_clean_end(server)
+        return alarm.rang
+
+    await at_every_moment(scenario, at_least=20)
