@@ -26,24 +26,24 @@ from tests.client.moments import (
 )
 from trio_mqtt import MQTT_3_1_1, MQTT_5, Client, Protocol, open_client
 from trio_mqtt.packets import ConnAck, Disconnect, PubAck, Publish, Unsubscribe
-from trio_mqtt.testing import Server, ServerLimits, open_server
+from trio_mqtt.testing import Server, open_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
     from trio.testing import MockClock
 
-MOST_QUEUED = 1000
-NARROW = ServerLimits(receive_maximum=200)
+ALL_THAT_FITS = bytes(16 * 1024 * 1024)
+"""A payload that fills the outgoing queue until it is acknowledged."""
 
 
 @asynccontextmanager
 async def a_client(
-    limits: ServerLimits | None = None, protocol: Protocol = MQTT_5
+    protocol: Protocol = MQTT_5,
 ) -> AsyncGenerator[tuple[Server, Client]]:
     """A client for one run of a scenario, which still works afterwards and ends in good order."""
     tasks = all_tasks()
-    async with open_server(limits=limits) as server:
+    async with open_server() as server:
         async with open_client(
             connector=server.connect, client_id="c", protocol=protocol, keep_alive=0
         ) as client:
@@ -75,7 +75,7 @@ both_versions = pytest.mark.parametrize("protocol", [MQTT_5, MQTT_3_1_1], ids=["
 @both_versions
 async def test_publish(autojump_clock: MockClock, qos: int, protocol: Protocol) -> None:
     async def scenario(moment: int) -> bool:
-        async with a_client(protocol=protocol) as (server, client):
+        async with a_client(protocol) as (server, client):
             with cancelled_at(moment) as alarm:
                 await client.publish("a", b"x", qos=qos)
             accepted = client.statistics().published
@@ -165,10 +165,9 @@ async def test_publishing_with_a_full_queue(autojump_clock: MockClock, how: str)
         async def second() -> None:
             await client.publish("second", qos=1)
 
-        async with a_client(NARROW) as (server, client), trio.open_nursery() as nursery:
+        async with a_client() as (server, client), trio.open_nursery() as nursery:
             with server.holding(PubAck):
-                for _ in range(MOST_QUEUED + NARROW.receive_maximum):
-                    client.publish_nowait("fill", qos=1)
+                client.publish_nowait("fill", ALL_THAT_FITS, qos=1)
                 with pytest.raises(trio.WouldBlock):
                     client.publish_nowait("fill", qos=1)
                 filled = client.statistics().published
@@ -197,7 +196,7 @@ async def test_the_block_of_a_subscription(
     autojump_clock: MockClock, qos: int, protocol: Protocol
 ) -> None:
     async def scenario(moment: int) -> bool:
-        async with a_client(protocol=protocol) as (server, client):
+        async with a_client(protocol) as (server, client):
             with cancelled_at(moment) as alarm:
                 async with client.subscribe("s/#", "t/+", qos=qos) as messages:
                     await client.publish("s/1", b"x", qos=qos)
@@ -222,7 +221,7 @@ async def test_the_block_of_a_subscription(
 @both_versions
 async def test_unsubscribe(autojump_clock: MockClock, protocol: Protocol) -> None:
     async def scenario(moment: int) -> bool:
-        async with a_client(protocol=protocol) as (server, client):
+        async with a_client(protocol) as (server, client):
             async with client.subscribe("a", "b", qos=1) as messages:
                 with cancelled_at(moment) as alarm:
                     await client.unsubscribe("a", "b")
