@@ -9,6 +9,7 @@ import pytest
 from tests.protocol.support import Wire, publish
 from trio_mqtt._enums import Protocol, ReasonCode
 from trio_mqtt._protocol.handshakes import ReceiverState
+from trio_mqtt._protocol.receiver import _MOST_OVERRUN_BYTES
 from trio_mqtt._protocol.session import SessionState
 from trio_mqtt.packets import Connect, Properties, PubAck, PubComp, Publish, PubRec, PubRel
 
@@ -101,6 +102,48 @@ def test_receive_maximum_exceeded_is_tolerated_up_to_twice(
     assert f"{2 * receive_maximum + 1} unacknowledged" in str(error)
     assert receiver.overruns == receive_maximum
     assert wire.sent() == []  # closed with nothing acknowledged
+
+
+def large(packet_id: int) -> Publish:
+    return publish(packet_id, 1, payload=bytes(_MOST_OVERRUN_BYTES // 2))
+
+
+def test_receive_maximum_exceeded_is_bounded_in_bytes() -> None:
+    wire = Wire(receive_maximum=10)
+    receiver = wire.connection.receiver
+    assert len(wire.receive(*(publish(number, 1) for number in range(1, 11)))) == 10
+    assert len(wire.receive(large(11), large(12))) == 2
+    assert receiver.overruns == 2
+    error = wire.refuses(publish(13, 1, payload=b"."))
+    assert error.reason_code is ReasonCode.RECEIVE_MAXIMUM_EXCEEDED
+    assert receiver.overruns == 2
+
+
+def test_a_server_that_is_always_one_ahead_is_tolerated_for_long() -> None:
+    wire = Wire(receive_maximum=2)
+    receiver = wire.connection.receiver
+    held = wire.receive(large(1), large(2))
+    for number in range(3, 12):
+        held += wire.receive(large(number))
+        receiver.settle(held.pop(0))
+        assert receiver.unsettled == 2
+    assert receiver.overruns == 9
+
+
+def test_the_oldest_unsettled_messages() -> None:
+    wire = Wire()
+    receiver = wire.connection.receiver
+    assert receiver.oldest() == []
+    one, two, three, four = wire.receive(publish(1, 2), publish(2, 1), publish(3, 1), publish(4, 2))
+    assert receiver.oldest() == [two, one]
+    receiver.settle(three)
+    receiver.settle(one)
+    assert receiver.oldest() == [two, four]
+    assert wire.receive(publish(1, 2, dup=True)) == []
+    receiver.settle(two)
+    assert receiver.oldest() == [four]
+    receiver.settle(four)
+    assert receiver.oldest() == []
 
 
 def test_what_is_acknowledged_makes_room() -> None:

@@ -72,8 +72,9 @@ class Receiver:
         self._aliases: dict[int, str] = {}  # of this connection only (MQTT-3.3.2-7)
         self._before_puback: deque[IncomingMessage] = deque()
         self._before_pubrec: deque[IncomingMessage | _Repeat] = deque()
-        self._overrun_bytes = 0  # payloads beyond the Receive Maximum, since it was kept last
         self._repeated: set[int] = set()  # the identifiers of the repeats among them
+        self._overrun_sizes: deque[int] = deque()  # payloads beyond the Receive Maximum
+        self._overrun_bytes = 0  # their sum
 
     @property
     def unsettled(self) -> int:
@@ -100,8 +101,6 @@ class Receiver:
             return True
         if self.unsettled >= self._receive_maximum:
             self._tolerate_overrun(message)
-        elif self._overrun_bytes:
-            self._overrun_bytes = 0
         if message.qos == QoS.AT_LEAST_ONCE:
             self._before_puback.append(message)
             return True
@@ -139,7 +138,12 @@ class Receiver:
         repeated = message.qos == QoS.EXACTLY_ONCE and message.packet_id in self._session.received
         if self.protocol is not MQTT_5 or repeated:
             return
-        self._overrun_bytes += len(message.payload)
+        sizes = self._overrun_sizes
+        while len(sizes) > self.unsettled - self._receive_maximum:  # those have room meanwhile
+            self._overrun_bytes -= sizes.popleft()
+        size = len(message.payload)
+        sizes.append(size)
+        self._overrun_bytes += size
         if (
             self.unsettled >= _TOLERANCE * self._receive_maximum
             or self._overrun_bytes > _MOST_OVERRUN_BYTES
