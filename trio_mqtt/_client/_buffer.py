@@ -57,10 +57,6 @@ class Buffer:
         """How many messages wait."""
         return len(self._windowed) + len(self._loose)
 
-    def __bool__(self) -> bool:
-        """Whether a message waits."""
-        return bool(self._windowed or self._loose)
-
     @property
     def is_full(self) -> bool:
         """Whether the loose messages have reached their bound."""
@@ -96,25 +92,41 @@ class Buffer:
         self.received += 1
         self._windowed.append(message)
 
-    def put_loose(self, message: Message) -> None:
-        """Add a message that nothing else bounds; one may be dropped for it, or be dropped."""
+    def put_loose(self, message: Message) -> bool:
+        """Add a message that nothing else bounds; one may be dropped for it, or be dropped.
+
+        Returns:
+            Whether it was full, or is full now.
+        """
         self.received += 1
+        loose = self._loose
+        # As `is_full` does; written out since it is paid for every message.
+        full = len(loose) >= self._most or self.loose_bytes >= MOST_BYTES
+        if full and not self._make_room():
+            return True
+        loose.append(message)
+        self.loose_bytes += len(message.payload) + OVERHEAD
+        return full or len(loose) >= self._most or self.loose_bytes >= MOST_BYTES
+
+    def _make_room(self) -> bool:
+        """Drop what must be dropped for a new message; False if that is the new one."""
         while self._loose and self.is_full and (self._overflow != "wait" or self.is_overgrown):
             self.dropped += 1
             if self._overflow == "drop_newest":
-                return
+                return False
             self.loose_bytes -= len(self._loose.popleft().payload) + OVERHEAD
-        self._loose.append(message)
-        self.loose_bytes += len(message.payload) + OVERHEAD
+        return True
 
-    def take(self) -> Message:
-        """The message that came first; IndexError if there is none."""
+    def take(self) -> Message | None:
+        """The message that came first, or None."""
         windowed, loose = self._windowed, self._loose
         if windowed and not (loose and loose[0]._arrival < windowed[0]._arrival):
             message = windowed.popleft()
-        else:
+        elif loose:
             message = loose.popleft()
             self.loose_bytes -= len(message.payload) + OVERHEAD
+        else:
+            return None
         self.taken += 1
         return message
 
