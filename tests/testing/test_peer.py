@@ -32,6 +32,7 @@ from trio_mqtt.testing import (
     Step,
     WaitFor,
 )
+from trio_mqtt.testing._memory import reset_stream
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -111,6 +112,12 @@ DEPARTURES: list[tuple[str, Step, Callable[[RawClient], Awaitable[None]], str]] 
         "the end",
         Expect(PingReq),
         lambda client: client.stream.aclose(),
+        "the client ended the connection instead",
+    ),
+    (
+        "a reset",
+        Expect(PingReq),
+        lambda client: reset_stream(client.stream),
         "the client ended the connection instead",
     ),
     (
@@ -291,6 +298,11 @@ async def test_what_the_block_raises_leaves_it_as_it_is(
     assert caught.value is error
     with pytest.raises(kind) as caught:
         async with ScriptedPeer().listen():
+            raise error
+    assert caught.value is error
+    with pytest.raises(kind) as caught, trio.CancelScope() as scope:
+        async with ScriptedPeer([]).connect():
+            scope.cancel()
             raise error
     assert caught.value is error
 

@@ -57,6 +57,19 @@ async def test_what_the_block_raises_leaves_it_as_it_is(
         async with open_server() as server, connected(server):
             raise error
     assert caught.value is error
+    with pytest.raises(kind) as caught, trio.CancelScope() as scope:
+        async with open_server() as server, connected(server):
+            scope.cancel()
+            raise error
+    assert caught.value is error
+
+
+async def test_a_group_that_the_block_raises_leaves_it_as_it_is(autojump_clock: MockClock) -> None:
+    error = ExceptionGroup("of the block", [ValueError()])
+    with pytest.raises(ExceptionGroup) as caught:
+        async with open_server():
+            raise error
+    assert caught.value is error
 
 
 async def test_cancellation_goes_through(autojump_clock: MockClock) -> None:
@@ -74,6 +87,12 @@ async def test_an_error_of_a_hook_leaves_the_block(autojump_clock: MockClock) ->
     with pytest.raises(ZeroDivisionError):
         async with open_server() as server:
             server.authenticate = fail
+            async with connected(server):
+                await trio.sleep_forever()
+    with pytest.raises(ZeroDivisionError):
+        async with open_server() as server, trio.open_nursery() as nursery:
+            server.authenticate = fail
+            nursery.start_soon(trio.sleep_forever)
             async with connected(server):
                 await trio.sleep_forever()
 
@@ -263,6 +282,14 @@ async def test_pauses_reading(autojump_clock: MockClock) -> None:
         assert await client.receive() == PingResp()
         assert await client.silent(14.9)
         assert await client.receive() == Disconnect(ReasonCode.KEEP_ALIVE_TIMEOUT)
+
+
+async def test_resuming_gives_keep_alive_its_whole_time(autojump_clock: MockClock) -> None:
+    async with open_server() as server, connected(server, Connect("c", keep_alive=10)) as client:
+        await trio.sleep(5)
+        server.resume_reading("c")
+        assert await client.receive() == Disconnect(ReasonCode.KEEP_ALIVE_TIMEOUT)
+        assert trio.current_time() == pytest.approx(20)
 
 
 async def test_holds_answers_back(autojump_clock: MockClock) -> None:

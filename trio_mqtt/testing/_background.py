@@ -22,7 +22,7 @@ async def open_background(title: str) -> AsyncGenerator[trio.Nursery]:
         title: what a group of several errors is called.
     """
     of_block: BaseException | None = None
-    of_tasks: list[BaseException] = []
+    of_nursery: BaseExceptionGroup[BaseException] | None = None
     try:
         async with trio.open_nursery() as nursery:
             try:
@@ -31,19 +31,25 @@ async def open_background(title: str) -> AsyncGenerator[trio.Nursery]:
                 of_block = error
             nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:
-        of_tasks = list(_leaves(group))
-    if of_tasks:
-        if of_block is not None and not isinstance(of_block, trio.Cancelled):
-            of_tasks.append(of_block)
-        raise of_tasks[0] if len(of_tasks) == 1 else BaseExceptionGroup(title, of_tasks)
-    if of_block is not None:
-        raise of_block
+        of_nursery = group
+    errors = [error for error in _leaves(of_nursery) if not _is_cancellation(error)]
+    if of_block is not None and not _is_cancellation(of_block):
+        errors.append(of_block)
+    if len(errors) > 1:
+        raise BaseExceptionGroup(title, errors)
+    for outcome in (*errors, of_nursery, of_block):  # without errors, these are cancellations
+        if outcome is not None:
+            raise outcome
 
 
-def _leaves(error: BaseException) -> Iterator[BaseException]:
+def _leaves(error: BaseException | None) -> Iterator[BaseException]:
     inner: Sequence[BaseException] | None = getattr(error, "exceptions", None)
-    if inner is None:
-        yield error
-    else:
+    if inner is not None:
         for one in inner:
             yield from _leaves(one)
+    elif error is not None:
+        yield error
+
+
+def _is_cancellation(error: BaseException) -> bool:
+    return all(isinstance(leaf, trio.Cancelled) for leaf in _leaves(error))

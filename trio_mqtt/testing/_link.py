@@ -24,12 +24,12 @@ class Link:
     """Moves bytes between a stream and a core connection.
 
     Args:
-        stream: the server's end; closed when `run` returns.
+        stream: the server's end.
         broker: what all connections share.
 
     Attributes:
         connection: the core.
-        ended: set when `run` is over.
+        ended: set when the connection is over.
     """
 
     def __init__(self, stream: trio.abc.Stream, broker: Broker) -> None:
@@ -43,16 +43,18 @@ class Link:
 
     async def run(self) -> None:
         """Serve the client until either side ends the connection."""
-        try:
-            with self._scope:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._write)
-                    await self._read()
-        finally:
-            self._lost()
-            close = reset_stream if self._resets else trio.aclose_forcefully
+        with self._scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._write)
+                await self._read()
+
+    async def aclose(self) -> None:
+        """Close the stream, after `run`."""
+        self._lost()
+        self.ended.set()
+        close = reset_stream if self._resets else trio.aclose_forcefully
+        with trio.CancelScope(shield=True):  # closing by force waits for nothing
             await close(self._stream)
-            self.ended.set()
 
     def drop(self, *, reset: bool) -> None:
         """Close the connection without a word."""

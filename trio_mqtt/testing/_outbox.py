@@ -25,6 +25,7 @@ from trio_mqtt.packets import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from trio_mqtt.packets import Properties
     from trio_mqtt.testing._broker import Broker
     from trio_mqtt.testing._session import Delivery, Session
 
@@ -128,21 +129,16 @@ class Outbox:
 
     def _fit(self, packet: Packet) -> bytes | None:
         """An answer in bytes, without what the Client has no room for or does not want."""
-        if isinstance(packet, PingReq | PingResp):
-            return encode(packet, self.protocol)
-        properties = packet.properties
-        explained = properties.reason_string is not None or properties.user_properties
-        plain = attrs.evolve(properties, reason_string=None, user_properties=())
-        if (
-            explained
-            and not self.problem_information
-            and not isinstance(packet, ConnAck | Disconnect)
-        ):
-            packet = attrs.evolve(packet, properties=plain)  # MQTT-3.1.2-29
-        data = encode(packet, self.protocol)
-        if self._too_large(data) and explained:
-            # MQTT-3.2.2-19, MQTT-3.4.2-2, MQTT-3.9.2-1, MQTT-3.14.2-3 and their like
-            data = encode(attrs.evolve(packet, properties=plain), self.protocol)
+        if isinstance(packet, PingReq | PingResp) or not _explains(packet.properties):
+            data = encode(packet, self.protocol)
+        else:
+            plain = attrs.evolve(packet.properties, reason_string=None, user_properties=())
+            if not self.problem_information and not isinstance(packet, ConnAck | Disconnect):
+                packet = attrs.evolve(packet, properties=plain)  # MQTT-3.1.2-29
+            data = encode(packet, self.protocol)
+            if self._too_large(data):
+                # MQTT-3.2.2-19, MQTT-3.4.2-2, MQTT-3.9.2-1, MQTT-3.14.2-3 and their like
+                data = encode(attrs.evolve(packet, properties=plain), self.protocol)
         return None if self._too_large(data) else data  # MQTT-3.1.2-24
 
     def _too_large(self, data: bytes) -> bool:
@@ -203,3 +199,8 @@ class Outbox:
         if alias:
             packet.properties = attrs.evolve(packet.properties, topic_alias=alias)
         return alias
+
+
+def _explains(properties: Properties) -> bool:
+    """Whether there is a Reason String or a User Property, which an answer may leave out."""
+    return properties.reason_string is not None or bool(properties.user_properties)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ from trio_mqtt.testing._memory import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 
     from trio_mqtt._enums import Protocol
     from trio_mqtt.packets import Packet
@@ -131,20 +131,15 @@ class ScriptedPeer:
         """
         run = self._next_run()
         client_end, peer_end = memory_stream_pair(capacity=capacity, chunk=chunk)
-        of_block: BaseException | None = None
-        async with open_background("errors in the scripted peer") as nursery:
-            nursery.start_soon(self._play, run, peer_end)
-            try:
-                yield client_end
-            except BaseException as error:  # noqa: BLE001 - raised again below
-                of_block = error
-            await trio.aclose_forcefully(client_end)
-            if not isinstance(of_block, trio.Cancelled):
-                await self._finish(run)
-        if run.failure is not None:
-            raise run.failure from of_block
-        if of_block is not None:
-            raise of_block
+        with self._failure_first(run):
+            async with open_background("errors in the scripted peer") as nursery:
+                nursery.start_soon(self._play, run, peer_end)
+                try:
+                    yield client_end
+                finally:
+                    with trio.CancelScope(shield=True):  # closing by force waits for nothing
+                        await trio.aclose_forcefully(client_end)
+                    await self._finish([run])
 
     @asynccontextmanager
     async def listen(self, port: int = 0) -> AsyncGenerator[str]:
@@ -156,24 +151,17 @@ class ScriptedPeer:
         Raises:
             AssertionError: a client departed from its script, or there is none left.
         """
-        of_block: BaseException | None = None
-        async with open_background("errors in the scripted peer") as nursery:
-            listeners = await trio.open_tcp_listeners(port, host="127.0.0.1")
-            address = listeners[0].socket.getsockname()
-            play = partial(self._play_next, nursery.cancel_scope)
-            serve = partial(trio.serve_listeners, handler_nursery=nursery)
-            nursery.start_soon(serve, play, listeners)
-            try:
-                yield f"mqtt://127.0.0.1:{address[1]}"
-            except BaseException as error:  # noqa: BLE001 - raised again below
-                of_block = error
-            if not isinstance(of_block, trio.Cancelled):
-                for run in self._runs:
-                    await self._finish(run)
-        if self._failures:
-            raise self._failures[0] from of_block
-        if of_block is not None:
-            raise of_block
+        with self._failure_first():
+            async with open_background("errors in the scripted peer") as nursery:
+                listeners = await trio.open_tcp_listeners(port, host="127.0.0.1")
+                address = listeners[0].socket.getsockname()
+                play = partial(self._play_next, nursery.cancel_scope)
+                serve = partial(trio.serve_listeners, handler_nursery=nursery)
+                nursery.start_soon(serve, play, listeners)
+                try:
+                    yield f"mqtt://127.0.0.1:{address[1]}"
+                finally:
+                    await self._finish(self._runs)
 
     def assert_done(self) -> None:
         """Check that every script was played to its end.
@@ -181,8 +169,8 @@ class ScriptedPeer:
         Raises:
             AssertionError: one was not, or a client departed from it.
         """
-        if self._failures:
-            raise self._failures[0]
+        if failure := self._failure_of(None):
+            raise failure
         for run in self._runs:
             if not run.over.is_set():
                 raise AssertionError(run.describe("the script is not over"))
@@ -190,6 +178,24 @@ class ScriptedPeer:
             raise AssertionError(
                 f"{len(self._runs)} of {len(self._scripts)} expected connections were made"
             )
+
+    @contextmanager
+    def _failure_first(self, run: _Run | None = None) -> Generator[None]:
+        """What went wrong with a script goes before what that did to the block."""
+        try:
+            yield
+        except BaseException as error:
+            if failure := self._failure_of(run):
+                raise failure from error
+            raise
+        if failure := self._failure_of(run):
+            raise failure
+
+    def _failure_of(self, run: _Run | None) -> AssertionError | None:
+        """How this run failed, or, without one, the first failure of all."""
+        if run is not None:
+            return run.failure
+        return self._failures[0] if self._failures else None
 
     def _next_run(self) -> _Run:
         number = len(self._runs) + 1
@@ -222,11 +228,16 @@ class ScriptedPeer:
             await reset_stream(stream)
         run.over.set()
 
-    async def _finish(self, run: _Run) -> None:
+    async def _finish(self, runs: Sequence[_Run]) -> None:
+        """Let scripts come to their end, unless the block around them is cancelled."""
+        if trio.current_effective_deadline() == -math.inf:
+            return
         with trio.move_on_after(self._timeout):
-            await run.over.wait()
-        if not run.over.is_set():
-            self._fail(run, "the script is not over, and the client is gone")
+            for run in runs:
+                await run.over.wait()
+        for run in runs:
+            if not run.over.is_set():
+                self._fail(run, "the script is not over, and the client is gone")
 
     def _fail(self, run: _Run, why: AssertionError | str) -> None:
         run.failure = AssertionError(run.describe(why))

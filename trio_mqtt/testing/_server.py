@@ -123,7 +123,8 @@ class Server:
         try:
             yield client_end
         finally:
-            await trio.aclose_forcefully(client_end)
+            with trio.CancelScope(shield=True):  # closing by force waits for nothing
+                await trio.aclose_forcefully(client_end)
 
     async def serve(self, stream: trio.abc.Stream) -> None:
         """Serve one client over any stream, and close it; returns when the connection is over."""
@@ -134,8 +135,12 @@ class Server:
         self._links.add(link)
         try:
             await link.run()
+        except Exception:
+            self._nursery.cancel_scope.cancel()  # before a client sees that it was left alone
+            raise
         finally:
             self._links.remove(link)
+            await link.aclose()
             self._note_change()
 
     async def disconnect(
