@@ -234,6 +234,7 @@ async def test_a_slow_consumer_is_not_a_stalled_one(autojump_clock: MockClock) -
         got: list[int] = []
         for _ in range(30):
             await trio.sleep(9)
+            assert messages.statistics().buffered == min(2, 30 - len(got))
             got.append(int((await messages.receive()).text()))
         assert got == list(range(30))
         assert messages.statistics().dropped == 0

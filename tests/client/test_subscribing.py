@@ -306,11 +306,11 @@ class TestOverlaps:
             for reject_both in (False, True):
                 server.publish("a", "x", qos=1)
                 one, other = await first.receive(), await second.receive()
-                one.reject(ReasonCode.QUOTA_EXCEEDED)
                 if reject_both:
                     other.reject(ReasonCode.QUOTA_EXCEEDED)
                 else:
                     other.ack()
+                one.reject(ReasonCode.QUOTA_EXCEEDED)
                 entry = await server.wait_for(
                     lambda entry: type(entry.packet).__name__ == "PubAck",
                     after=server.log[-1],

@@ -1,0 +1,159 @@
+"""The small ways to wait: a wake-up, admission by turns, an affordable checkpoint."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from trio_mqtt._client._waiting import Gate, Pacer, Wakeup
+
+
+class Room:
+    """A place of limited size with a gate in front."""
+
+    def __init__(self) -> None:
+        self.places = 0
+        self.closed = False
+        self.inside: list[str] = []
+        self.gate = Gate(lambda: self.places > 0, self.check)
+
+    def check(self) -> None:
+        if self.closed:
+            raise trio.ClosedResourceError
+
+    async def go_in(self, who: str) -> None:
+        await self.gate.wait()
+        self.places -= 1
+        self.inside.append(who)
+        self.gate.update()
+
+    def make_room(self, places: int) -> None:
+        self.places += places
+        self.gate.update()
+
+
+async def test_whoever_is_in_line_goes_first_also_before_a_newcomer_that_finds_room() -> None:
+    room = Room()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(room.go_in, "first")
+        await wait_all_tasks_blocked()
+        nursery.start_soon(room.go_in, "second")
+        await wait_all_tasks_blocked()
+        room.make_room(1)  # the first is told, and has not run yet
+        assert not room.gate.is_open
+        nursery.start_soon(room.go_in, "newcomer")
+        await wait_all_tasks_blocked()
+        assert room.inside == ["first"]
+        room.make_room(2)
+    assert room.inside == ["first", "second", "newcomer"]
+
+
+async def test_a_newcomer_between_the_word_and_the_step_stands_in_line() -> None:
+    room = Room()
+
+    async def come_at_once() -> None:
+        room.make_room(1)
+        await room.go_in("newcomer")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(room.go_in, "first")
+        await wait_all_tasks_blocked()
+        nursery.start_soon(come_at_once)
+        await wait_all_tasks_blocked()
+        assert room.inside == ["first"]
+        assert room.gate.waiting == 1
+        room.make_room(1)
+    assert room.inside == ["first", "newcomer"]
+
+
+async def test_room_that_is_gone_again_is_waited_for() -> None:
+    room = Room()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(room.go_in, "first")
+        await wait_all_tasks_blocked()
+        room.make_room(1)
+        room.places = 0
+        await wait_all_tasks_blocked()
+        assert room.inside == []
+        room.make_room(1)
+    assert room.inside == ["first"]
+
+
+async def test_leaving_the_line_gives_the_turn_to_the_next() -> None:
+    room = Room()
+    async with trio.open_nursery() as nursery:
+        scope = trio.CancelScope()
+
+        async def give_up() -> None:
+            with scope:
+                await room.go_in("impatient")
+
+        nursery.start_soon(give_up)
+        await wait_all_tasks_blocked()
+        nursery.start_soon(room.go_in, "patient")
+        await wait_all_tasks_blocked()
+        scope.cancel()
+        room.make_room(1)
+    assert room.inside == ["patient"]
+
+
+async def test_a_closed_gate_sends_everybody_away() -> None:
+    room = Room()
+    async with trio.open_nursery() as nursery:
+
+        async def try_it() -> None:
+            with pytest.raises(trio.ClosedResourceError):
+                await room.go_in("nobody")
+
+        nursery.start_soon(try_it)
+        nursery.start_soon(try_it)
+        await wait_all_tasks_blocked()
+        room.closed = True
+        room.gate.close()
+    assert room.inside == []
+
+
+async def test_a_wakeup_wakes_its_sleeper_and_is_not_remembered() -> None:
+    wakeup = Wakeup()
+    wakeup()
+    woken = trio.Event()
+
+    async def sleep() -> None:
+        await wakeup.sleep()
+        woken.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(sleep)
+        await wait_all_tasks_blocked()
+        assert not woken.is_set()
+        wakeup()
+        wakeup()
+        await woken.wait()
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await wakeup.sleep()
+        assert scope.cancelled_caught
+        wakeup()
+
+
+async def test_a_pacer_lets_others_run_and_can_always_be_cancelled() -> None:
+    pacer = Pacer()
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(count)
+        for _ in range(1000):
+            await pacer.checkpoint()
+        assert turns >= 1000 // 64
+        nursery.cancel_scope.cancel()
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await pacer.checkpoint()
+    assert scope.cancelled_caught

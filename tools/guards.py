@@ -1,0 +1,386 @@
+"""Take out the guards that keep the delivery contract, one by one, and see a test fail for each.
+
+    python tools/guards.py            # all of them
+    python tools/guards.py pause      # those with this in their name
+
+Each guard is a piece of code, what it becomes when it is taken out, and the test that notices. The
+work is done in a copy of the project.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final, NamedTuple
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+TIMEOUT: Final = 30.0
+
+
+class Guard(NamedTuple):
+    """One guard.
+
+    Attributes:
+        name: what it keeps.
+        file: where it stands, below trio_mqtt/.
+        code: the guard; it stands there exactly once.
+        without: what is left when it is taken out.
+        test: the test that fails then, below tests/.
+    """
+
+    name: str
+    file: str
+    code: str
+    without: str
+    test: str
+
+
+SETTLING: Final = "client/test_settling.py::"
+PRESSURE: Final = "client/test_backpressure.py::"
+PUBLISHING: Final = "client/test_publishing.py::"
+SUBSCRIBING: Final = "client/test_subscribing.py::"
+
+GUARDS: Final = (
+    Guard(
+        "PUBACKs leave in the order of arrival",
+        "_protocol/receiver.py",
+        "            self._send_pubacks()\n",
+        "            self._before_puback.remove(message)\n"
+        "            self._before_puback.appendleft(message)\n"
+        "            self._send_pubacks()\n",
+        SETTLING + "test_acknowledgements_leave_in_the_order_of_arrival[1]",
+    ),
+    Guard(
+        "PUBRECs leave in the order of arrival",
+        "_protocol/receiver.py",
+        "        else:\n            self._send_pubrecs()\n",
+        "        else:\n"
+        "            self._before_pubrec.remove(message)\n"
+        "            self._before_pubrec.appendleft(message)\n"
+        "            self._send_pubrecs()\n",
+        SETTLING + "test_acknowledgements_leave_in_the_order_of_arrival[2]",
+    ),
+    Guard(
+        "the loop settles as it asks for the next message",
+        "_client/_subscription.py",
+        "            self._in_hand = None\n            if not message._guarded:\n",
+        "            self._in_hand = None\n            if False:\n",
+        SETTLING + "test_the_loop_settles_as_it_asks_for_the_next[1]",
+    ),
+    Guard(
+        "inside a with block the loop does not settle",
+        "_client/_subscription.py",
+        "            self._in_hand = None\n            if not message._guarded:\n",
+        "            self._in_hand = None\n            if True:\n",
+        SETTLING + "TestWith::test_it_settles_at_the_end_of_the_block_not_before",
+    ),
+    Guard(
+        "the end of the block settles nothing that is in hand",
+        "_client/_subscription.py",
+        "        for message in in_hand:\n"
+        "            self._deliveries.leave_unclaimed(message, handed_out=True)\n",
+        "        for message in in_hand:\n"
+        "            self._deliveries.settle(message, ReasonCode.SUCCESS)\n",
+        SETTLING + "TestNothingElseSettles::test_break",
+    ),
+    Guard(
+        "checkpoint first, then take",
+        "_client/_subscription.py",
+        "            await self._line.park()\n        return self._take()\n",
+        "            await self._line.park()\n"
+        "        message = self._take()\n"
+        "        await checkpoint()\n"
+        "        return message\n",
+        "client/test_pitfalls.py::test_a_timed_out_wait_does_not_swallow_a_message",
+    ),
+    Guard(
+        "a full buffer pauses the reader",
+        "_client/_link.py",
+        "if valve.blockers and not valve.awaited:",
+        "if False:",
+        PRESSURE + "test_a_full_buffer_stops_the_reader_and_loses_nothing",
+    ),
+    Guard(
+        "no pause while an answer is awaited",
+        "_client/_valve.py",
+        "        while self.blockers and not self.awaited:\n",
+        "        while self.blockers:\n",
+        PRESSURE + "test_a_loop_that_publishes_does_not_lock_up[1-5]",
+    ),
+    Guard(
+        "a buffer that cannot block is bounded all the same",
+        "_client/_buffer.py",
+        "        if self.loose_bytes >= 2 * MOST_BYTES:\n",
+        "        return False\n        if self.loose_bytes >= 2 * MOST_BYTES:\n",
+        PRESSURE + "test_while_an_answer_is_awaited_the_buffer_may_grow_and_then_drops",
+    ),
+    Guard(
+        "a stalled consumer costs the stall timeout once",
+        "_client/_buffer.py",
+        "        self.stalled = True\n",
+        "        self.stalled = False\n",
+        PRESSURE + "test_a_consumer_that_takes_nothing_costs_the_stall_timeout_once",
+    ),
+    Guard(
+        "a slow consumer is not a stalled one",
+        "_client/_valve.py",
+        "                if taken != blocker.taken:\n",
+        "                if taken < 0:\n",
+        PRESSURE + "test_a_slow_consumer_is_not_a_stalled_one",
+    ),
+    Guard(
+        "drops are counted",
+        "_client/_buffer.py",
+        "            self.dropped += 1\n            if self._overflow",
+        "            if self._overflow",
+        PRESSURE + "test_drop_newest",
+    ),
+    Guard(
+        "drops are logged once for a burst",
+        "_client/_subscription.py",
+        "        if not self._dropping:  # once for a burst\n",
+        "        if True:\n",
+        PRESSURE + "test_drop_oldest",
+    ),
+    Guard(
+        "below MQTT 5.0 unsettled messages hold the reader",
+        "_client/_deliveries.py",
+        "            self.valve.block(self._window)\n",
+        "            pass\n",
+        PRESSURE + "test_below_mqtt_5_unsettled_messages_hold_the_reader",
+    ),
+    Guard(
+        "the reader's pause does not count as the Server's silence",
+        "_client/_link.py",
+        "unanswered + self._ping_timeout + paused - paused_before",
+        "unanswered + self._ping_timeout",
+        PRESSURE + "test_pings_go_on_while_reading_is_paused_and_nothing_is_overdue",
+    ),
+    Guard(
+        "each message sent takes a place in the window",
+        "_protocol/sender.py",
+        "            self.quota -= 1\n",
+        "            pass\n",
+        PUBLISHING + "TestLimits::test_receive_maximum[1-1]",
+    ),
+    Guard(
+        "each message acknowledged gives its place back",
+        "_protocol/sender.py",
+        "            self.quota += 1\n",
+        "            pass\n",
+        PUBLISHING + "TestLimits::test_receive_maximum[1-1]",
+    ),
+    Guard(
+        "whoever waits longest is admitted first",
+        "_client/_waiting.py",
+        "        if self.is_open:\n            return\n",
+        "        if self._has_room():\n            return\n",
+        "client/test_waiting.py::test_a_newcomer_between_the_word_and_the_step_stands_in_line",
+    ),
+    Guard(
+        "the outgoing queue is bounded",
+        "_client/_sending.py",
+        "        return len(session.queue) < MOST_QUEUED and",
+        "        return True or",
+        PUBLISHING + "test_publish_nowait_blocks_at_the_bounds",
+    ),
+    Guard(
+        "the Server's Maximum QoS is honoured",
+        "_client/_outgoing.py",
+        "        if qos > server.maximum_qos:  # MQTT-3.2.2-11\n",
+        "        if False:\n",
+        PUBLISHING + "TestLimits::test_maximum_qos",
+    ),
+    Guard(
+        "the Server's Retain Available is honoured",
+        "_client/_outgoing.py",
+        "        if retain and not server.retain_available:  # MQTT-3.2.2-14\n",
+        "        if False:\n",
+        PUBLISHING + "TestLimits::test_retain_available",
+    ),
+    Guard(
+        "the Server's Maximum Packet Size is honoured",
+        "_client/_outgoing.py",
+        "            if exact > limit:\n",
+        "            if False:\n",
+        PUBLISHING + "TestLimits::test_maximum_packet_size_to_the_byte[1]",
+    ),
+    Guard(
+        "a publisher waits for every acknowledgement",
+        "_client/_publisher.py",
+        "        while self.pending:\n",
+        "        while False:\n",
+        PUBLISHING + "TestPublisher::test_leaving_waits_for_every_acknowledgement",
+    ),
+    Guard(
+        "a message with several holders is settled when all have",
+        "_client/_deliveries.py",
+        "        if not shared.holders:\n",
+        "        if True:\n",
+        SUBSCRIBING + "TestOverlaps::test_a_message_with_several_holders_is_settled_when_all_have",
+    ),
+    Guard(
+        "a message is rejected only if all holders reject it",
+        "_client/_deliveries.py",
+        "_SUCCESS if shared.accepted else reason_code",
+        "reason_code",
+        SUBSCRIBING + "TestOverlaps::test_it_is_rejected_only_if_all_reject",
+    ),
+    Guard(
+        "unclaimed messages keep the order of arrival",
+        "_client/_deliveries.py",
+        "sorted(self.unclaimed, key=_arrival)",
+        "list(self.unclaimed)[::-1]",
+        SETTLING + "test_unclaimed_messages_keep_the_order_of_arrival",
+    ),
+    Guard(
+        "a message that nobody claims is told as it is released",
+        "_client/_deliveries.py",
+        "            self.events.put(MessageReleased(message=message))\n",
+        "",
+        SETTLING + "TestEvents::test_a_released_message_is_told_to_everybody",
+    ),
+    Guard(
+        "what nobody here subscribed to is acknowledged",
+        "_client/_deliveries.py",
+        "            self._acknowledge(message, _SUCCESS)  # MQTT-4.5.0-2\n",
+        "            pass\n",
+        SUBSCRIBING + "TestLeaving::test_what_still_arrives_is_acknowledged_and_counted",
+    ),
+    Guard(
+        "Subscription Identifiers tell copies apart",
+        "_client/_routes.py",
+        "            routes = meant or routes",
+        "            routes = routes",
+        SUBSCRIBING + "TestOverlaps::test_each_matching_block_gets_a_message_once[copies]",
+    ),
+    Guard(
+        "blocks on a shared filter compete",
+        "_client/_routes.py",
+        "        if not self.shared or",
+        "        if True or",
+        SUBSCRIBING + "TestOverlaps::test_blocks_on_a_shared_filter_compete",
+    ),
+    Guard(
+        "a higher QoS subscribes again",
+        "_client/_subscribing.py",
+        "        if asked and wanted.qos <= route.options.qos:\n",
+        "        if asked:\n",
+        SUBSCRIBING + "TestOverlaps::test_a_higher_qos_subscribes_again",
+    ),
+    Guard(
+        "a filter stays subscribed while another block holds it",
+        "_client/_subscribing.py",
+        "            if route.subscriptions:\n                continue",
+        "            if False:\n                continue",
+        SUBSCRIBING + "TestOverlaps::test_the_same_filter_is_subscribed_and_unsubscribed_once",
+    ),
+    Guard(
+        "an entry that is partly refused gives back what was granted",
+        "_client/_subscribing.py",
+        "            self._finish(subscription, grants)\n"
+        "        except BaseException:\n"
+        "            self._leave()\n",
+        "            self._finish(subscription, grants)\n        except BaseException:\n",
+        SUBSCRIBING + "TestRefusals::test_a_refused_filter_is_named_with_its_reason",
+    ),
+    Guard(
+        "a leading wildcard does not match $ topics",
+        "_topics.py",
+        '            wildcards = index > 0 or not topic.startswith("$")',
+        "            wildcards = True",
+        SUBSCRIBING + "test_wildcards[#-$SYS/x-False]",
+    ),
+    Guard(
+        "a Server may exceed our Receive Maximum slightly",
+        "_protocol/receiver.py",
+        "_TOLERANCE: Final = 2\n",
+        "_TOLERANCE: Final = 1\n",
+        "client/test_holding.py::test_a_slight_overrun_is_absorbed_with_one_warning",
+    ),
+    Guard(
+        "twice our Receive Maximum is too much",
+        "_protocol/receiver.py",
+        "_TOLERANCE: Final = 2\n",
+        "_TOLERANCE: Final = 1000\n",
+        "client/test_holding.py::"
+        "test_twice_the_receive_maximum_ends_the_connection_with_nothing_acknowledged",
+    ),
+    Guard(
+        "a Packet Identifier just released is the last to be used again",
+        "_protocol/identifiers.py",
+        "        packet_id = self._last\n",
+        "        packet_id = 0\n",
+        "protocol/test_identifiers.py",
+    ),
+    Guard(
+        "the body is cancelled before others get the error",
+        "_client/_supervisor.py",
+        "        self.body_scope.cancel()\n        self._release_waiters(error)\n",
+        "        self._release_waiters(error)\n        self.body_scope.cancel()\n",
+        "client/test_opening.py::"
+        "test_waiters_inside_the_body_are_cancelled_those_outside_get_the_error",
+    ),
+)
+
+
+def run_test(project: Path, test: str) -> subprocess.CompletedProcess[str]:
+    """Run one test in a copy of the project."""
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
+    return subprocess.run(  # noqa: S603 - our own tests
+        [*command, f"tests/{test}"],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
+
+
+def take_out(guard: Guard, project: Path) -> str | None:
+    """Take a guard out of the copy, run its test, put it back; what is wrong, or None."""
+    path = project / "trio_mqtt" / guard.file
+    before = path.read_text()
+    if before.count(guard.code) != 1:
+        return f"its code stands {before.count(guard.code)} times in {guard.file}"
+    path.write_text(before.replace(guard.code, guard.without))
+    try:
+        outcome = run_test(project, guard.test)
+    except subprocess.TimeoutExpired:
+        return None  # a test that hangs without the guard has noticed, too
+    finally:
+        path.write_text(before)
+    if outcome.returncode == 1:
+        return None
+    if outcome.returncode == 0:
+        return f"{guard.test} passes without it"
+    return f"{guard.test} cannot be run:\n{outcome.stdout[-2000:]}{outcome.stderr[-2000:]}"
+
+
+def main() -> int:
+    """Take out every guard whose name contains the argument."""
+    wanted = sys.argv[1] if len(sys.argv) > 1 else ""
+    guards = [guard for guard in GUARDS if wanted in guard.name]
+    failures = 0
+    with tempfile.TemporaryDirectory() as folder:
+        project = Path(folder) / "project"
+        shutil.copytree(
+            ROOT, project, ignore=shutil.ignore_patterns(".*", "build", "_build", "__pycache__")
+        )
+        intact = run_test(project, " tests/".join(dict.fromkeys([guards[0].test])))
+        if intact.returncode:
+            print(intact.stdout)
+            return 1
+        for guard in guards:
+            problem = take_out(guard, project)
+            failures += problem is not None
+            print(f"{'ok  ' if problem is None else 'FAIL'} {guard.name}: {problem or guard.test}")
+    print(f"{len(guards) - failures} of {len(guards)} guards are missed when they are taken out")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
