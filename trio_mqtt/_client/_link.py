@@ -104,6 +104,9 @@ class Link:
                     if isinstance(event, ConnAck):
                         self._last_sent = self._last_received = trio.current_time()
                         return event
+        except RemoteProtocolError as error:
+            what_happened = f"cannot connect to {self.name}, which broke the protocol"
+            raise _told_of(error, what_happened) from error
         except _GONE as error:
             how = "broke the connection"
             cause = error
@@ -178,7 +181,8 @@ class Link:
     def _refuse(self, error: RemoteProtocolError) -> None:
         """Tell the Server what it did wrong, if that is possible, and end (4.13.1)."""
         if self.loss is None:
-            self.loss = error
+            what_happened = f"{self.name} broke the protocol, which ended the connection"
+            self.loss = _told_of(error, what_happened)
         _logger.info("%s broke the protocol: %s", self.name, error)
         if self.connection.protocol is not MQTT_5:
             self._scope.cancel()  # MQTT-4.8.0-1 of 3.1.1
@@ -258,6 +262,15 @@ class Link:
             "the connection is taken for dead"
         )
         return ConnectionLost(message)
+
+
+def _told_of(error: RemoteProtocolError, what_happened: str) -> RemoteProtocolError:
+    """The same error, from one who knows which Server it was and what came of it."""
+    told = type(error)(
+        f"{what_happened}: {error}", reason_code=error.reason_code, statement=error.statement
+    )
+    told.__cause__ = error
+    return told
 
 
 def _cause(error: Exception) -> str:
