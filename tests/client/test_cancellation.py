@@ -329,6 +329,29 @@ async def test_a_timed_out_wait_takes_nothing(autojump_clock: MockClock) -> None
                 assert (await messages.receive()).text() == str(number)
 
 
+async def test_a_loop_over_events(autojump_clock: MockClock) -> None:
+    async def scenario(moment: int) -> bool:
+        async with a_client() as (server, client), client.events() as events:
+            got: list[bytes] = []
+            async with client.subscribe("a", qos=1, keep=True):
+                for payload in ("1", "2"):
+                    server.publish("a", payload, 1)
+                await wait_all_tasks_blocked()
+            with cancelled_at(moment) as alarm:
+                async for event in events:
+                    got.append(event.message.payload)
+                    if len(got) == 2:
+                        break
+            if was_cancelled(alarm):
+                with trio.fail_after(PATIENCE):
+                    while len(got) < 2:
+                        got.append((await anext(events)).message.payload)
+            assert got == [b"1", b"2"]
+        return alarm.rang
+
+    await at_every_moment(scenario, at_least=8)
+
+
 # -- the client -------------------------------------------------------------------------------
 
 
