@@ -13,6 +13,8 @@ import attrs
 from trio_mqtt._topics import TopicTree, split_share
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from trio_mqtt._client._message import Message
     from trio_mqtt._client._subscribing import Grant
     from trio_mqtt._client._subscription import Subscription
@@ -57,13 +59,18 @@ class Route:
 
 
 class Routes:
-    """All routes of a client."""
+    """All routes of a client.
+
+    Attributes:
+        only: the one subscription that gets every message to a topic, if that is known, else None.
+    """
 
     def __init__(self) -> None:
         self._by_filter: dict[str, Route] = {}
         self._tree: TopicTree[list[Route]] = TopicTree()
         self._last_identifier = 0
         self._only: dict[str, Subscription] = {}
+        self.only: Callable[[str], Subscription | None] = self._only.get
         self._found: dict[str, list[Route]] = {}
 
     def __len__(self) -> int:
@@ -104,10 +111,6 @@ class Routes:
         """Forget what was remembered: a subscription came or went."""
         self._only.clear()
         self._found.clear()
-
-    def only(self, topic: str) -> Subscription | None:
-        """The one subscription that gets every message to this topic, if that is known."""
-        return self._only.get(topic)
 
     def find(self, message: Message) -> tuple[list[Subscription], bool]:
         """Who gets a message, each once, and whether anything here is subscribed to it."""

@@ -18,7 +18,7 @@ from trio_mqtt._client._buffer import Buffer, Overflow
 from trio_mqtt._enums import ReasonCode
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Coroutine, Mapping
     from typing import Self
 
     from trio_mqtt._client._deliveries import Deliveries
@@ -125,6 +125,10 @@ class Subscription:
             trio.ClosedResourceError: the block of the subscription was left.
             MQTTError: the client failed, and what had arrived is taken.
         """
+        return await self._next()
+
+    async def _next(self, loop: _Loop | None = None) -> Message:
+        """Wait for a message and take it, into the hands of a loop."""
         # As Pacer does; written out since it is paid for every message. The checkpoint comes first
         # and the message is taken after it: the other order would lose messages to cancellation.
         self._calls += 1
@@ -138,6 +142,8 @@ class Subscription:
             self._check_open()
             self._waited_for = True
             await self._line.park()
+        if loop is not None and message.qos and self._ack == "when_done":
+            loop._in_hand = message
         return message
 
     def receive_nowait(self) -> Message:
@@ -258,21 +264,19 @@ class _Loop:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Message:
+    def __anext__(self) -> Coroutine[object, None, Message]:
         """Settle the message in hand, then wait for the next one.
 
         Cancelled while it waits, it has taken nothing; the message before is settled.
         """
+        # No coroutine of its own, which would be paid for every message.
         subscription = self._subscription
         message = self._in_hand
         if message is not None:
             self._in_hand = None
             if not message._guarded:
                 subscription._settle(message, ReasonCode.SUCCESS)
-        message = await subscription.receive()
-        if message.qos and subscription._ack == "when_done":
-            self._in_hand = message
-        return message
+        return subscription._next(self)
 
     def abandon(self) -> None:
         """Leave the message in hand unclaimed: its task has begun another loop."""
