@@ -6,6 +6,8 @@ from typing import Protocol
 
 import attrs
 
+__all__ = ["Event", "MessageReleased", "ReceivedMessage"]
+
 
 class ReceivedMessage(Protocol):
     """A message as it stands in an event; a `trio_mqtt.Message`."""

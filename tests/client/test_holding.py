@@ -95,8 +95,9 @@ async def test_a_slight_overrun_is_absorbed_with_one_warning(
     assert caplog.text.count("exceeds our receive_maximum of 5") == 1
 
 
-async def test_twice_the_receive_maximum_ends_the_connection_with_nothing_acknowledged() -> None:
-    publishes = [Send(Publish("a", b"x", 1, packet_id=n)) for n in range(1, 12)]
+async def test_too_many_messages_end_the_connection_with_nothing_acknowledged() -> None:
+    payload = bytes(4 * 1024 * 1024)
+    publishes = [Send(Publish("a", payload, 1, packet_id=n)) for n in range(1, 12)]
     end = Expect(Disconnect, reason_code=ReasonCode.RECEIVE_MAXIMUM_EXCEEDED)
     peer = ScriptedPeer([*SUBSCRIBED, *publishes, end])
     with pytest.raises(trio_mqtt.RemoteProtocolError, match="Receive Maximum is 5") as caught:

@@ -166,7 +166,7 @@ class Deliveries:
             return
         if receiver.protocol is MQTT_5:
             if receiver.overruns and not self._overruns:
-                text = "the server exceeds our receive_maximum of %d; twice as many are tolerated"
+                text = "the server exceeds our receive_maximum of %d; this is tolerated for a while"
                 _logger.warning(text, self._receive_maximum)
             self._overruns = receiver.overruns
         elif not self._window.full:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _TOLERANCE: Final = 2
 _MOST_OVERRUN_BYTES: Final = 16 * 1024 * 1024
+_OVERHEAD: Final = 256  # what a message takes beside its payload, about
 _SUCCESS: Final = ReasonCode.SUCCESS
 
 
@@ -73,7 +74,7 @@ class Receiver:
         self._before_puback: deque[IncomingMessage] = deque()
         self._before_pubrec: deque[IncomingMessage | _Repeat] = deque()
         self._repeated: set[int] = set()  # the identifiers of the repeats among them
-        self._overrun_sizes: deque[int] = deque()  # payloads beyond the Receive Maximum
+        self._overrun_sizes: deque[int] = deque()  # of messages beyond the Receive Maximum
         self._overrun_bytes = 0  # their sum
 
     @property
@@ -134,19 +135,23 @@ class Receiver:
         message.topic = topic
 
     def _tolerate_overrun(self, message: IncomingMessage) -> None:
-        """Servers exceed a Receive Maximum slightly; twice as much is too much (3.3.4)."""
+        """Absorb what exceeds our Receive Maximum, up to twice as much or to a number of bytes.
+
+        The standard allows to refuse it at once (3.3.4). But Mosquitto 2.0 sends a message too
+        many for each acknowledgement of a Client that publishes in its own loop.
+        """
         repeated = message.qos == QoS.EXACTLY_ONCE and message.packet_id in self._session.received
         if self.protocol is not MQTT_5 or repeated:
             return
         sizes = self._overrun_sizes
-        while len(sizes) > self.unsettled - self._receive_maximum:  # those have room meanwhile
+        while sizes and len(sizes) > self.unsettled - self._receive_maximum:
             self._overrun_bytes -= sizes.popleft()
-        size = len(message.payload)
+        size = len(message.payload) + _OVERHEAD
         sizes.append(size)
         self._overrun_bytes += size
         if (
             self.unsettled >= _TOLERANCE * self._receive_maximum
-            or self._overrun_bytes > _MOST_OVERRUN_BYTES
+            and self._overrun_bytes > _MOST_OVERRUN_BYTES
         ):
             raise RemoteProtocolError(
                 f"{self.unsettled + 1} unacknowledged messages; "
