@@ -7,6 +7,7 @@ the server, no task is left, and where MQTT 5.0 asks for it the server is told w
 from __future__ import annotations
 
 import random
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -59,11 +60,12 @@ from trio_mqtt.testing import (
     Send,
     SendBytes,
     Step,
+    memory_stream_pair,
     open_server,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
     from trio.testing import MockClock
 
@@ -96,7 +98,7 @@ class ExpectAny(Step):
             assert await dialogue.read_packet() is not None
 
 
-async def provoke(  # noqa: PLR0913 - each test its own few
+async def provoke(
     script: Sequence[Step],
     body: Callable[[Client], Awaitable[object]],
     *,
@@ -359,6 +361,23 @@ async def test_both_versions_together_take_no_longer_than_the_timeout(
     assert "MQTT 5.0 was tried before" in caught.value.__notes__[0]
 
 
+@whole_or_bytewise
+async def test_a_refusal_in_the_form_of_mqtt_3_1_1(autojump_clock: MockClock, chunk: Chunk) -> None:
+    refusal = b"\x20\x02\x00\x01"  # unacceptable protocol version
+    peer = ScriptedPeer(
+        [Expect(Connect, protocol=MQTT_5), SendBytes(refusal), ExpectEnd()],
+        [
+            Expect(Connect, protocol=MQTT_3_1_1),
+            Send(ConnAck()),
+            Expect(Disconnect),
+            ExpectEnd(),
+        ],
+    )
+    async with open_client(connector=partial(peer.connect, chunk=chunk)) as client:
+        assert client.server.protocol is MQTT_3_1_1
+    peer.assert_done()
+
+
 # -- what a server must not do ----------------------------------------------------------------
 
 _NO_TOPIC: Final = Properties(topic_alias=1)
@@ -461,18 +480,21 @@ async def test_a_suback_with_the_wrong_number_of_reason_codes(
 
 async def test_a_server_that_does_not_read_its_disconnect(autojump_clock: MockClock) -> None:
     """What it did wrong is told, but not waited for."""
+    client_end, server_end = memory_stream_pair(capacity=1000)
 
-    async def publish_much(client: Client) -> None:
-        await client.publish("a", bytes(1_000_000))
-        await trio.sleep_forever()
+    @asynccontextmanager
+    async def connector() -> AsyncGenerator[trio.abc.Stream]:
+        await server_end.send_all(encode(ConnAck(), MQTT_5))
+        async with client_end:
+            yield client_end
 
-    error = await provoke(
-        [*CONNECTED, Pause(1), SendBytes(b"\x00\x00"), Pause(10), Reset()],
-        publish_much,
-        capacity=1000,
-        within=1 + 1 + 10,
-    )
-    assert type(error) is MalformedPacket
+    start = trio.current_time()
+    with pytest.raises(MalformedPacket):
+        async with open_client(URL, connector=connector, protocol=MQTT_5, keep_alive=0) as client:
+            await client.publish("a", bytes(1_000_000))
+            await server_end.send_all(b"\x00\x00")
+            await trio.sleep_forever()
+    assert trio.current_time() - start <= 1
 
 
 # -- a server that does not read --------------------------------------------------------------
