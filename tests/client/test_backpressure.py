@@ -224,6 +224,24 @@ async def test_a_consumer_that_takes_nothing_costs_the_stall_timeout_once(
         assert taken_again > 5
 
 
+@pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest"])
+async def test_a_stalled_subscription_that_drops_does_not_hold_up_another(
+    server: Server, client: trio_mqtt.Client, overflow: Any
+) -> None:
+    async with (
+        client.subscribe("stalled", buffer=5, overflow=overflow) as stalled,
+        client.subscribe("a", buffer=5) as messages,
+    ):
+        for number in range(1000):
+            server.publish("stalled", "x")
+            flood(server, 1, first=number)
+            with trio.fail_after(5):
+                assert int((await messages.receive()).text()) == number
+        assert stalled.statistics().dropped == 995
+        assert messages.statistics().dropped == 0
+        assert client.statistics().reading_paused == 0
+
+
 async def test_a_slow_consumer_is_not_a_stalled_one(autojump_clock: MockClock) -> None:
     async with (
         open_server() as server,
