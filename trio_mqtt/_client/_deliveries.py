@@ -244,17 +244,30 @@ class Deliveries:
             self._releasing = True
             self._start(self._release_overdue)
 
-    def claim(self, subscription: Subscription, topic_filters: tuple[str, ...]) -> None:
-        """Hand the unclaimed messages that match to a new subscription, in order of arrival."""
+    def claim(
+        self, subscription: Subscription, topic_filters: tuple[str, ...]
+    ) -> frozenset[Message]:
+        """Hand the unclaimed messages that match to a new subscription, in order of arrival.
+
+        Returns:
+            What it got: each PUBLISH once, however many subscriptions have left it.
+        """
+        claimed: dict[SharedReceipt, Message] = {}
         for message in sorted(self.unclaimed, key=_arrival):
-            if any(topic_matches(each, message.topic) for each in topic_filters):
-                attempt = self.unclaimed.pop(message).attempt
-                message._holder = None
-                again = message._copy_for_another(message._shared)
-                again.attempt = attempt
-                if message._shared is None:
-                    again._shared = SharedReceipt(message, 1)
-                subscription._put(again)
+            if not any(topic_matches(each, message.topic) for each in topic_filters):
+                continue
+            attempt = self.unclaimed.pop(message).attempt
+            message._holder = None
+            shared = message._shared or SharedReceipt(message, 1)
+            if shared in claimed:
+                shared.holders -= 1
+                claimed[shared].attempt = max(attempt, claimed[shared].attempt)
+                continue
+            again = claimed[shared] = message._copy_for_another(shared)
+            again.attempt = attempt
+        for again in claimed.values():
+            subscription._put(again)
+        return frozenset(claimed.values())
 
     async def _release_overdue(self) -> None:
         while self.unclaimed:

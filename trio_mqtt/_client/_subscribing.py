@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from trio_mqtt._client._buffer import Overflow
     from trio_mqtt._client._deliveries import Deliveries
+    from trio_mqtt._client._message import Message
     from trio_mqtt._client._sending import Sending
     from trio_mqtt._client._subscription import Ack
     from trio_mqtt._protocol.exchanges import Request
@@ -102,6 +103,7 @@ class SubscriptionManager:
         self._options = options
         self._joined: list[Route] = []
         self._subscription: Subscription | None = None
+        self._claimed: frozenset[Message] = frozenset()
 
     def __await__(self) -> NoReturn:
         raise TypeError(_WRONG_USE)
@@ -126,6 +128,7 @@ class SubscriptionManager:
         except BaseException:
             self._leave()
             raise
+        self._claimed = frozenset()
         return subscription
 
     def _check(self) -> None:
@@ -196,7 +199,7 @@ class SubscriptionManager:
         except BaseException:
             self._leave()
             raise
-        self._deliveries.claim(subscription, self._topic_filters)
+        self._claimed = self._deliveries.claim(subscription, self._topic_filters)
         return subscription, grants
 
     def _join(self, subscription: Subscription, topic_filter: str) -> Grant | None:
@@ -298,7 +301,7 @@ class SubscriptionManager:
         self._joined.clear()
         self._routes.changed()
         self._deliveries.subscriptions.discard(subscription)
-        subscription._close(unsubscribed=not kept)
+        subscription._close(unsubscribed=not kept, claimed=self._claimed)
         try:
             self._deliveries.check_open()
         except (MQTTError, trio.ClosedResourceError):

@@ -18,7 +18,7 @@ from trio_mqtt._client._buffer import Buffer, Overflow
 from trio_mqtt._enums import ReasonCode
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping
+    from collections.abc import Container, Coroutine, Mapping
     from typing import Self
 
     from trio_mqtt._client._deliveries import Deliveries
@@ -233,8 +233,13 @@ class Subscription:
         self._line.unpark_all()
 
     @enable_ki_protection
-    def _close(self, *, unsubscribed: bool) -> None:
-        """The block is left: in hand is unclaimed; buffered, too, unless we unsubscribed."""
+    def _close(self, *, unsubscribed: bool, claimed: Container[Message] = ()) -> None:
+        """The block is left: in hand is unclaimed; buffered, too, unless we unsubscribed.
+
+        Args:
+            unsubscribed: whether UNSUBSCRIBE is sent.
+            claimed: what was unclaimed before, and is again, since the block was never entered.
+        """
         self._closed = True
         self._deliveries.valve.unblock(self._buffer)
         in_hand = list(self._in_hand)
@@ -244,7 +249,7 @@ class Subscription:
         for message in in_hand:
             self._deliveries.leave_unclaimed(message, handed_out=True)
         for message in buffered:
-            if unsubscribed:
+            if unsubscribed and message not in claimed:
                 self._released += 1
                 self._deliveries.settle(message, ReasonCode.SUCCESS)
             else:
@@ -274,7 +279,7 @@ class _Loop:
         message = self._in_hand
         if message is not None:
             self._in_hand = None
-            if not message._guarded:
+            if not message._guarded and message._holder is not None:  # else it is another's now
                 subscription._settle(message, ReasonCode.SUCCESS)
         return subscription._next(self)
 
