@@ -30,6 +30,8 @@ OUTPUT_HIGH_WATER: Final = 256 * 1024
 """No queued message is moved to the output while this many bytes wait there."""
 MOST_IN_FLIGHT: Final = 65_000
 """Cap on the send quota: leaves Packet Identifiers for SUBSCRIBE and UNSUBSCRIBE."""
+_COPIED: Final = 1024
+"""A payload up to this size is one chunk with its header."""
 _ANSWERS: Final = {Subscribe: SubAck, Unsubscribe: UnsubAck}
 
 
@@ -67,17 +69,19 @@ class Sender:
     def _append_publish(self, message: OutgoingMessage) -> None:
         payload = message.payload
         qos = message.qos
-        self._output.append(
-            publish_header(
-                publish_flags(qos, retain=message.retain, dup=False),
-                message.topic_field,
-                qos,
-                message.packet_id,
-                message.properties,
-                len(payload),
-            )
+        size = len(payload)
+        header = publish_header(
+            publish_flags(qos, retain=message.retain, dup=False),
+            message.topic_field,
+            qos,
+            message.packet_id,
+            message.properties,
+            size,
         )
-        if payload:
+        if size <= _COPIED:
+            self._output.append(header + payload)
+        else:
+            self._output.append(header)
             self._output.append(payload)
 
     def pump(self) -> int:
