@@ -597,7 +597,8 @@ class World:
         for each, window in block.windows.items():
             window.must_after = self._arrived
             block.identifiers[each] = self.wire.identifiers.get(each)
-        assert block.claimable <= block.buffered(), "what is unclaimed goes to whoever comes next"
+        if not block.settles_at_once:  # else it may have been dropped
+            assert block.claimable <= block.buffered(), "what is unclaimed goes to who comes next"
         assert set(subscription.granted) == set(block.filters)
 
     def _before_exit(self, block: Block) -> None:
@@ -898,7 +899,7 @@ class World:
         if block.grown:
             assert loose <= 2 * block.buffer + 1 or size <= MOST_BYTES + largest
         else:
-            assert loose <= block.buffer
+            assert loose <= block.buffer, f"{loose} messages; the bound is {block.buffer}"
             assert size <= MOST_BYTES + largest
         assert size <= 2 * MOST_BYTES + largest
 
@@ -957,7 +958,7 @@ class World:
             claimed = number in block.claimable
             if not gets and not claimed:
                 continue
-            if block.settles_at_once or (block.left and self._gave_up(block, number)):
+            if block.settles_at_once or (block.leaving and self._gave_up(block, number)):
                 done += 1 if gets else arrival.copies
         return done >= len(arrival.must)
 
