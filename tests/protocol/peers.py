@@ -154,6 +154,9 @@ class Pair:
         protocol: the version of MQTT spoken.
         windows: the Receive Maximum of each.
         stutter: how often each packet but a QoS 0 or 1 PUBLISH goes over the wire.
+
+    Attributes:
+        stutters: whether that is more than once.
     """
 
     def __init__(
@@ -165,6 +168,7 @@ class Pair:
             Peer(protocol, window=first, receive_maximum=second),
         )
         self._on_the_way = (bytearray(), bytearray())  # from each end
+        self.stutters = stutter > 1
         self._stutter = stutter
         self._protocol = protocol
 
@@ -172,7 +176,7 @@ class Pair:
         """Carry up to `size` bytes from this end to the other; says if there were any."""
         way = self._on_the_way[end]
         data = self.ends[end].take_output()
-        way += data if self._stutter == 1 else self._repeat(data)
+        way += self._repeat(data) if self.stutters else data
         part = bytes(way[:size])
         del way[:size]
         self.ends[1 - end].feed(part)

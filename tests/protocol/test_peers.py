@@ -38,6 +38,8 @@ def act(pair: Pair, action: tuple[str, int, int], payload: bytes) -> None:
         pair.move(end, number)
     elif peer.unsettled:
         rejected = name == "reject" and peer.protocol is MQTT_5
+        if pair.stutters and peer.unsettled[number % len(peer.unsettled)].qos == 2:
+            rejected = False  # a repeat on its way would rightly be a new message (MQTT-4.3.3-9)
         peer.settle(number, REFUSALS[number % 3] if rejected else ReasonCode.SUCCESS)
 
 

@@ -48,6 +48,7 @@ def test_accepted_messages_wait_for_the_connection() -> None:
         session.accept(message)
     session.requests.append(subscribe())
     wire = Wire(connack=None, session=session)
+    assert wire.connection.sender.quota == 0
     assert wire.connection.sender.pump() == 0
     assert [type(packet).__name__ for packet in wire.sent()] == ["Connect"]
     assert wire.feed(ConnAck()) == [ConnAck()]
