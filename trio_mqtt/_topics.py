@@ -113,33 +113,75 @@ def topic_matches(topic_filter: str, topic: str) -> bool:
     return bool(tree.match(topic))
 
 
+def _has_wildcards(topic_filter: str) -> bool:
+    return "+" in topic_filter or "#" in topic_filter
+
+
 class _Node(Generic[T]):
-    __slots__ = ("children", "values")
+    """A level of a Topic Filter, and what can follow it; apart, to look at little memory."""
+
+    __slots__ = ("any_level", "any_levels", "children", "values")
 
     def __init__(self) -> None:
-        self.children: dict[str, _Node[T]] = {}
+        self.children: dict[str, _Node[T]] | None = None
+        self.any_level: _Node[T] | None = None  # '+'
+        self.any_levels: _Node[T] | None = None  # '#'
         self.values: tuple[T, ...] = ()  # one, or none where only longer filters pass through
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.values or self.children or self.any_level or self.any_levels)
+
+    def get(self, level: str) -> _Node[T] | None:
+        if level == "+":
+            return self.any_level
+        if level == "#":
+            return self.any_levels
+        return None if self.children is None else self.children.get(level)
+
+    def put(self, level: str, node: _Node[T]) -> None:
+        if level == "+":
+            self.any_level = node
+        elif level == "#":
+            self.any_levels = node
+        elif self.children is None:
+            self.children = {level: node}
+        else:
+            self.children[level] = node
+
+    def remove(self, level: str) -> None:
+        if level == "+":
+            self.any_level = None
+        elif level == "#":
+            self.any_levels = None
+        elif self.children is not None:
+            del self.children[level]
 
 
 class TopicTree(Generic[T]):
     """Values by Topic Filter; finding those that match a Topic Name visits only matching branches.
 
+    Filters without wildcards match one name alone: they are not in the tree but beside it.
+
     The filters are plain: a caller with shared ones splits the share name off first.
     """
 
     def __init__(self) -> None:
-        self._root: _Node[T] = _Node()
-        self._size = 0
+        self._root = _Node[T]()
+        self._size = 0  # of the tree
+        self._exact: dict[str, T] = {}
 
     def __len__(self) -> int:
         """How many filters have a value."""
-        return self._size
+        return self._size + len(self._exact)
 
     def get(self, topic_filter: str) -> T | None:
         """The value of exactly this filter, or None."""
+        if not _has_wildcards(topic_filter):
+            return self._exact.get(topic_filter)
         node = self._root
         for level in topic_filter.split("/"):
-            child = node.children.get(level)
+            child = node.get(level)
             if child is None:
                 return None
             node = child
@@ -147,46 +189,61 @@ class TopicTree(Generic[T]):
 
     def set(self, topic_filter: str, value: T) -> None:
         """Give this filter a value, in place of the one it may have had."""
+        if not _has_wildcards(topic_filter):
+            self._exact[topic_filter] = value
+            return
         node = self._root
         for level in topic_filter.split("/"):
-            node = node.children.setdefault(level, _Node())
+            child = node.get(level)
+            if child is None:
+                child = _Node[T]()
+                node.put(level, child)
+            node = child
         self._size += not node.values
         node.values = (value,)
 
     def remove(self, topic_filter: str) -> None:
         """Forget this filter, and every branch that only it needed; KeyError if it is not here."""
+        if not _has_wildcards(topic_filter):
+            del self._exact[topic_filter]
+            return
         path = [self._root]
         levels = topic_filter.split("/")
         for level in levels:
-            path.append(path[-1].children[level])
+            child = path[-1].get(level)
+            if child is None:
+                raise KeyError(topic_filter)
+            path.append(child)
         if not path[-1].values:
             raise KeyError(topic_filter)
         path[-1].values = ()
         self._size -= 1
-        for parent, level in zip(reversed(path[:-1]), reversed(levels), strict=True):
-            child = parent.children[level]
-            if child.values or child.children:
+        for index in range(len(levels) - 1, -1, -1):
+            if not path[index + 1].is_empty:
                 break
-            del parent.children[level]
+            path[index].remove(levels[index])
 
     def match(self, topic: str) -> list[T]:
         """The values of all filters that match this Topic Name."""
+        found = [self._exact[topic]] if topic in self._exact else []
+        if not self._size:
+            return found
         nodes = [self._root]
-        found: list[T] = []
         for index, level in enumerate(topic.split("/")):
             wildcards = index > 0 or not topic.startswith("$")  # MQTT-4.7.2-1
             following: list[_Node[T]] = []
             for node in nodes:
-                children = node.children
-                if level in children:
-                    following.append(children[level])
-                if wildcards and "+" in children:
-                    following.append(children["+"])
-                if wildcards and "#" in children:
-                    found += children["#"].values
+                if node.children is not None:
+                    child = node.children.get(level)
+                    if child is not None:
+                        following.append(child)
+                if wildcards and node.any_level is not None:
+                    following.append(node.any_level)
+                if wildcards and node.any_levels is not None:
+                    found += node.any_levels.values
             nodes = following
         for node in nodes:
             found += node.values
-            if "#" in node.children:  # '#' matches its parent level, too (4.7.1.2)
-                found += node.children["#"].values
+            if node.any_levels is not None:  # '#' matches its parent level, too (4.7.1.2)
+                found += node.any_levels.values
         return found
