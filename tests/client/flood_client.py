@@ -80,7 +80,7 @@ async def run(port: int, count: int, overflow: Any, consumer: str) -> None:
             f"mqtt://127.0.0.1:{port}",
             keep_alive=0,
             connect_timeout=FOREVER,
-            close_timeout=FOREVER if consumer != "awaits" else 1,
+            close_timeout=FOREVER,
         ) as client,
         client.subscribe("end") as end,
         trio.open_nursery() as nursery,
@@ -90,8 +90,8 @@ async def run(port: int, count: int, overflow: Any, consumer: str) -> None:
             work = Consumer(client, messages, count)
             if consumer == "pauses":
                 await work.run()
-            elif consumer == "awaits":  # an answer that never comes
-                nursery.start_soon(lambda: client.publish("never/answered", qos=1))
+            elif consumer == "awaits":  # an answer that comes when the flood is over
+                nursery.start_soon(lambda: client.publish("answered/late", qos=1))
             await end.receive()
             grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
             statistics = messages.statistics()
@@ -105,13 +105,13 @@ async def run(port: int, count: int, overflow: Any, consumer: str) -> None:
                 "buffered": statistics.buffered,
                 "reading_paused": client.statistics().reading_paused,
             }
-        nursery.cancel_scope.cancel()
     sys.stdout.write(json.dumps(result))
 
 
 def main() -> None:
     port, count, overflow, consumer = sys.argv[1:]
-    trio.run(run, int(port), int(count), overflow, consumer, clock=MockClock(rate=RATE))
+    clock = MockClock(rate=RATE) if consumer == "stalls" else None
+    trio.run(run, int(port), int(count), overflow, consumer, clock=clock)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """A server that floods one client: ``python -m tests.client.flood_peer COUNT`` prints its port.
 
 It answers CONNECT and two SUBSCRIBEs, then sends COUNT messages of QoS 0 to ``flood`` as fast as
-the socket takes them, and a last one to ``end``.
+the socket takes them, and a last one to ``end``. It reads nothing meanwhile.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from trio_mqtt.packets import (
     Disconnect,
     Packet,
     PacketReader,
+    PubAck,
     Publish,
     SubAck,
     Subscribe,
@@ -65,6 +66,8 @@ class Peer:
         while not isinstance(packet := self.next_packet(), Disconnect):
             if isinstance(packet, Unsubscribe):
                 self.send(UnsubAck(packet.packet_id, (ReasonCode.SUCCESS,)))
+            elif isinstance(packet, Publish):
+                self.send(PubAck(packet.packet_id))
 
 
 def main() -> None:
