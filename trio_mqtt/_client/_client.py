@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, Unpack
 
 import attrs
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from trio_mqtt._client._outgoing import (
     ACCEPTED,
@@ -128,6 +129,7 @@ class Client:
 
     # -- publishing ---------------------------------------------------------------------------
 
+    @enable_ki_protection
     async def publish(
         self,
         topic: str,
@@ -174,6 +176,7 @@ class Client:
         await sending.await_answer(done)
         return result_of(message, sending.server_name)
 
+    @enable_ki_protection
     async def enqueue(
         self,
         topic: str,
@@ -194,6 +197,7 @@ class Client:
         await self._sending.admit(message)
         return delivery
 
+    @enable_ki_protection
     def publish_nowait(
         self,
         topic: str,
@@ -296,6 +300,7 @@ class Client:
             self._sending, self._deliveries, self.server, topic_filters, options
         )
 
+    @enable_ki_protection
     async def unsubscribe(self, *topic_filters: str) -> None:
         """Send UNSUBSCRIBE and wait for UNSUBACK, whoever subscribed to these Topic Filters.
 

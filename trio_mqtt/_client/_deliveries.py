@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from trio_mqtt._client._event_stream import EventStreams
 from trio_mqtt._client._held_watch import HeldWatch
@@ -269,6 +270,7 @@ class Deliveries:
             subscription._put(again)
         return frozenset(claimed.values())
 
+    @enable_ki_protection
     async def _release_overdue(self) -> None:
         while self.unclaimed:
             message, waiting = next(iter(self.unclaimed.items()))

@@ -11,6 +11,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from trio_mqtt._client._message import Message
 
@@ -42,6 +43,7 @@ class HeldWatch:
             self._running = True
             self._start(self._run)
 
+    @enable_ki_protection
     async def _run(self) -> None:
         seen: set[object] = set()
         told: set[object] = set()

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Protocol
 
 import attrs
+from trio.lowlevel import enable_ki_protection
 
 from trio_mqtt._enums import ReasonCode
 from trio_mqtt._errors import LocalProtocolError
@@ -126,6 +127,7 @@ class Message(IncomingMessage):
         value: object = json.loads(self.payload)
         return value
 
+    @enable_ki_protection
     def ack(self) -> None:
         """Settle the message: it was dealt with, the Server may forget it.
 
@@ -135,6 +137,7 @@ class Message(IncomingMessage):
         """
         self._settle(ReasonCode.SUCCESS)
 
+    @enable_ki_protection
     def reject(self, reason_code: ReasonCode = ReasonCode.UNSPECIFIED_ERROR) -> None:
         """Settle the message by refusing it (MQTT 5.0, QoS 1 and 2).
 
@@ -174,11 +177,13 @@ class Message(IncomingMessage):
         copy._arrival = self._arrival
         return copy
 
+    @enable_ki_protection
     def __enter__(self) -> Self:
         """Keep the message held until the block is done, whatever the loop does."""
         self._guarded = True
         return self
 
+    @enable_ki_protection
     def __exit__(
         self,
         exc_type: type[BaseException] | None,

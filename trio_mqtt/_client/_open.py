@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import secrets
 import string
-from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
 import trio
 
 from trio_mqtt._client._client import Client
+from trio_mqtt._client._managing import protected_manager
 from trio_mqtt._client._options import ConnectOptions
 from trio_mqtt._client._outgoing import own_instance
 from trio_mqtt._client._supervisor import Supervisor
@@ -33,7 +33,7 @@ def _generated_client_id() -> str:
     return "".join(secrets.choice(_ALPHABET) for _ in range(_ID_LENGTH))
 
 
-@asynccontextmanager
+@protected_manager
 async def open_client(  # noqa: PLR0913 - the options of CONNECT, each by name
     url: str = DEFAULT_URL,
     *,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, TypedDict
 
 import attrs
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from trio_mqtt._enums import MQTT_5, QoS, ReasonCode
 from trio_mqtt._errors import (
@@ -260,6 +261,7 @@ class Delivery:
     def _finish(self, _message: OutgoingMessage) -> None:
         self._done.set()
 
+    @enable_ki_protection
     async def wait(self) -> PublishResult:
         """Wait until the exchange is over; any number of tasks may, any number of times.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Unpack
 
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from trio_mqtt._client._outgoing import Payload, PublishOptions, result_of
 from trio_mqtt._errors import PublishRejected
@@ -42,6 +43,7 @@ class Publisher:
         self._closed = False
         self._listener = self._finish
 
+    @enable_ki_protection
     async def send(
         self,
         topic: str,

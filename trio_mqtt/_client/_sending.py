@@ -123,6 +123,7 @@ class Sending:
         self._check_open()
         return self._maker.make(topic, payload, qos=qos, retain=retain, options=options)
 
+    @enable_ki_protection
     async def admit(self, message: OutgoingMessage) -> None:
         """Wait for room and hand the message to the session; cancelled, nothing happened."""
         await self._pacer.checkpoint()
@@ -133,6 +134,7 @@ class Sending:
         self._check_open()
         self._accept(message)
 
+    @enable_ki_protection
     def admit_nowait(self, message: OutgoingMessage) -> None:
         """Hand the message to the session.
 
@@ -158,6 +160,7 @@ class Sending:
         if link is not None:
             link.wake_writer()
 
+    @enable_ki_protection
     async def await_answer(self, event: trio.Event) -> None:
         """Wait for something that only an answer of the Server can bring about."""
         with self._valve:
@@ -195,6 +198,7 @@ class Sending:
         self.progress()
         return request
 
+    @enable_ki_protection
     async def ask(self, packet: Subscribe | Unsubscribe) -> SubAck | UnsubAck:
         """Send a request and wait for its answer.
 

@@ -113,6 +113,7 @@ class SubscriptionManager:
 
     # -- entry --------------------------------------------------------------------------------
 
+    @enable_ki_protection
     async def __aenter__(self) -> Subscription:
         """Subscribe and wait for SUBACK; see `Client.subscribe`."""
         if self._subscription is not None:
@@ -261,6 +262,7 @@ class SubscriptionManager:
 
     # -- exit ---------------------------------------------------------------------------------
 
+    @enable_ki_protection
     async def __aexit__(
         self,
         exc_type: type[BaseException] | None,

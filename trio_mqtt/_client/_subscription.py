@@ -116,6 +116,7 @@ class Subscription:
         loop = self._loops[task] = _Loop(self)
         return loop
 
+    @enable_ki_protection
     async def receive(self) -> Message:
         """Wait for a message and take it; this settles nothing.
 
@@ -127,6 +128,7 @@ class Subscription:
         """
         return await self._next()
 
+    @enable_ki_protection
     async def _next(self, loop: _Loop | None = None) -> Message:
         """Wait for a message and take it, into the hands of a loop."""
         # As Pacer does; written out since it is paid for every message. The checkpoint comes first
@@ -146,6 +148,7 @@ class Subscription:
             loop._in_hand = message
         return message
 
+    @enable_ki_protection
     def receive_nowait(self) -> Message:
         """Take a message that has arrived; this settles nothing.
 
@@ -269,6 +272,7 @@ class _Loop:
     def __aiter__(self) -> Self:
         return self
 
+    @enable_ki_protection
     def __anext__(self) -> Coroutine[object, None, Message]:
         """Settle the message in hand, then wait for the next one.
 
