@@ -372,6 +372,27 @@ class TestOverlaps:
         assert sorted(mine + yours) == ["0", "1", "2", "3", "4", "5"]
         assert len(mine) == len(yours) == 3
 
+    async def test_what_a_block_on_a_shared_filter_leaves_goes_to_its_competitor(
+        self, server: Server, client: trio_mqtt.Client
+    ) -> None:
+        async with client.subscribe("$share/g/a", qos=1) as stays:
+            async with client.subscribe("$share/g/a", qos=1) as leaves:
+                for number in range(6):
+                    server.publish("a", str(number), qos=1)
+                await wait_all_tasks_blocked()
+                held = await leaves.receive()
+                assert leaves.statistics().buffered == 2
+            assert leaves.statistics().released == 0
+            got = [await stays.receive() for _ in range(6)]
+            assert [message.text() for message in got] == ["0", "1", "2", "3", "4", "5"]
+            attempts = {message.text(): message.attempt for message in got}
+            assert attempts.pop(held.text()) == 2
+            assert set(attempts.values()) == {1}
+            assert client.statistics().unsettled == 6
+            for message in got:
+                message.ack()
+            assert client.statistics().unsettled == 0
+
 
 @pytest.mark.parametrize(
     ("topic_filter", "topic", "matches"),

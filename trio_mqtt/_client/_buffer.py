@@ -21,6 +21,10 @@ OVERHEAD: Final = 256
 """What a message takes beside its payload, about, in bytes."""
 
 
+def _arrival(message: Message) -> int:
+    return message._arrival
+
+
 class Buffer:
     """Messages between the reader and application code.
 
@@ -129,6 +133,12 @@ class Buffer:
             return None
         self.taken += 1
         return message
+
+    def sort(self) -> None:
+        """Restore the order of arrival, after messages were put in that came before others."""
+        in_order = sorted(self._windowed, key=_arrival)
+        self._windowed.clear()
+        self._windowed.extend(in_order)
 
     def clear(self) -> list[Message]:
         """Empty it; the windowed messages are the caller's to settle or to leave."""

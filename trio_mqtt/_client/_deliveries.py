@@ -268,6 +268,7 @@ class Deliveries:
             again.attempt = attempt
         for again in claimed.values():
             subscription._put(again)
+        subscription._buffer.sort()
         return frozenset(claimed.values())
 
     @enable_ki_protection

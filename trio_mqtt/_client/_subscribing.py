@@ -288,11 +288,15 @@ class SubscriptionManager:
             return []
         unwanted: list[str] = []
         kept = False
+        heirs: list[tuple[Subscription, str]] = []
         for route in self._joined:
             route.subscriptions.remove(subscription)
             if self._routes.get(route.topic_filter) is not route:
                 continue  # unsubscribed by hand
             if route.subscriptions:
+                if route.shared:  # the others have no copies of what this block got
+                    kept = True
+                    heirs.append((route.subscriptions[0], route.topic_filter))
                 continue  # another block holds it
             if route.kept:
                 kept = True
@@ -304,6 +308,8 @@ class SubscriptionManager:
         self._routes.changed()
         self._deliveries.subscriptions.discard(subscription)
         subscription._close(unsubscribed=not kept, claimed=self._claimed)
+        for heir, topic_filter in heirs:
+            self._deliveries.claim(heir, (topic_filter,))
         try:
             self._deliveries.check_open()
         except (MQTTError, trio.ClosedResourceError):
