@@ -31,8 +31,9 @@ class OutgoingMessage:
         listener: called once, when the exchange is over or has failed.
         packet_id: the Packet Identifier, 0 until the first transmission.
         state: where the handshake stands.
-        acknowledgement: the packet that ended the exchange, or None.
-        failure: the error that ended it instead, or None.
+        acknowledgement: the packet that says what became of it, once the exchange is over, or None.
+        verdict: the PUBREC that accepted it, if it says more than that; PUBCOMP has none of it.
+        failure: the error that ended the exchange instead, or None.
     """
 
     topic: str
@@ -46,6 +47,7 @@ class OutgoingMessage:
     packet_id: int = 0
     state: SenderState = SenderState.IDLE
     acknowledgement: PubAck | PubRec | PubComp | None = None
+    verdict: PubRec | None = None
     failure: Exception | None = None
 
     def tell(self) -> None:

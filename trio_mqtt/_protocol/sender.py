@@ -9,6 +9,7 @@ from trio_mqtt._errors import RemoteProtocolError
 from trio_mqtt._protocol.exchanges import Request
 from trio_mqtt._protocol.handshakes import SENDER, SenderAction, SenderInput, SenderState
 from trio_mqtt.packets import (
+    NO_PROPERTIES,
     PubAck,
     PubComp,
     PubRec,
@@ -142,11 +143,15 @@ class Sender:
         if row.action is SenderAction.SEND_PUBREL:
             # At once, so in the order of the PUBRECs (MQTT-4.6.0-4).
             self._append_pubrel(packet_id, ReasonCode.SUCCESS)
+            if isinstance(packet, PubRec) and (
+                packet.reason_code or packet.properties != NO_PROPERTIES
+            ):
+                message.verdict = packet
             return None
         self._session.finish(message)
         if self.quota < self._most_quota:
             self.quota += 1
-        message.acknowledgement = packet
+        message.acknowledgement = packet if packet.reason_code else message.verdict or packet
         return message
 
     def _append_pubrel(self, packet_id: int, reason_code: ReasonCode) -> None:
