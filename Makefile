@@ -18,7 +18,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test lint types docs pytest test-lowest test-python bench format mosquitto clean
+.PHONY: help demo test lint types docs pytest guards test-lowest test-python bench format mosquitto clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/\1\t\2/p' Makefile | expand -t 16
@@ -45,6 +45,9 @@ pytest: $(VENV)/.test mosquitto  ## the tests, with branch coverage
 	$(BIN)/python $(PYTEST) --cov --cov-report= tests
 	$(BIN)/coverage report --include='$(EXACT)' --fail-under=100 --precision=2 --skip-covered
 	$(BIN)/coverage report --fail-under=95 --precision=2 --skip-covered
+
+guards: $(VENV)/.test mosquitto  ## takes the guards of the delivery contract out, one by one
+	$(BIN)/python tools/guards.py
 
 test-lowest: .venv-lowest/.installed mosquitto  ## the tests with the oldest dependencies declared
 	TRIO_MQTT_EXAMPLES=100 .venv-lowest/bin/python $(PYTEST) tests

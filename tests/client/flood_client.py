@@ -9,8 +9,6 @@ it, that is until reading is paused, or so many messages are dropped.
 from __future__ import annotations
 
 import json
-import os
-import resource
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -31,10 +29,13 @@ FOREVER: Final = 1_000_000
 RATE: Final = 200
 
 
-def memory() -> int:
-    """The resident memory now, in bytes."""
-    pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
-    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+def memory(what: str) -> int:
+    """VmRSS, the resident memory now, or VmHWM, the most there ever was, in bytes.
+
+    Not `ru_maxrss`: that begins with what the parent process had.
+    """
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.partition(what + ":")[2].split()[0]) * 1024
 
 
 class Consumer:
@@ -85,7 +86,7 @@ async def run(port: int, count: int, overflow: Any, consumer: str) -> None:
         client.subscribe("end") as end,
         trio.open_nursery() as nursery,
     ):
-        before = memory()
+        before = memory("VmRSS")
         async with client.subscribe("flood", overflow=overflow) as messages:
             work = Consumer(client, messages, count)
             if consumer == "pauses":
@@ -93,7 +94,7 @@ async def run(port: int, count: int, overflow: Any, consumer: str) -> None:
             elif consumer == "awaits":  # an answer that comes when the flood is over
                 nursery.start_soon(lambda: client.publish("answered/late", qos=1))
             await end.receive()
-            grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+            grown = memory("VmHWM") - before
             statistics = messages.statistics()
             result = {
                 "grown": grown,

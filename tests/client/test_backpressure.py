@@ -243,20 +243,33 @@ async def test_a_stalled_subscription_that_drops_does_not_hold_up_another(
 
 
 async def test_a_slow_consumer_is_not_a_stalled_one(autojump_clock: MockClock) -> None:
+    """One pause lasts longer than the stall timeout, and something is taken meanwhile."""
     async with (
         open_server() as server,
         trio_mqtt.open_client(connector=server.connect) as client,
-        client.subscribe("a", buffer=2) as messages,
+        client.subscribe("a", buffer=10) as messages,
     ):
-        flood(server, 30)
+        flood(server, 60)
         got: list[int] = []
-        for _ in range(30):
-            await trio.sleep(9)
-            assert messages.statistics().buffered == min(2, 30 - len(got))
+        for _ in range(60):
+            await trio.sleep(4)
+            assert messages.statistics().buffered <= 10
             got.append(int((await messages.receive()).text()))
-        assert got == list(range(30))
+        assert got == list(range(60))
         assert messages.statistics().dropped == 0
         assert client.statistics().reading_paused > 100
+
+
+async def test_a_pause_ends_as_a_task_begins_to_await_an_answer(
+    server: Server, client: trio_mqtt.Client
+) -> None:
+    async with client.subscribe("a", buffer=1) as messages:
+        flood(server, 20)
+        await wait_all_tasks_blocked()
+        assert messages.statistics().received == 1
+        with trio.fail_after(5):
+            await client.publish("b", qos=1)
+        assert messages.statistics().received == 20
 
 
 async def test_pings_go_on_while_reading_is_paused_and_nothing_is_overdue(
