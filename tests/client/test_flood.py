@@ -72,6 +72,7 @@ def test_a_consumer_that_takes_nothing_costs_the_stall_timeout_once() -> None:
 
 def test_while_an_answer_is_awaited_the_flood_is_dropped_and_fills_no_memory() -> None:
     result = flood("wait", "awaits")
-    assert result["reading_paused"] == 0
+    # It may pause until the task that awaits has come so far, not for the stall timeout.
+    assert result["reading_paused"] < STALL_TIMEOUT
     assert result["dropped"] > 0
     assert result["buffered"] > BUFFER
