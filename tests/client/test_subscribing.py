@@ -372,6 +372,23 @@ class TestOverlaps:
         assert sorted(mine + yours) == ["0", "1", "2", "3", "4", "5"]
         assert len(mine) == len(yours) == 3
 
+    async def test_what_a_competitor_has_already_is_not_left_to_it(self) -> None:
+        """Without identifiers a copy for the shared filter looks like one for the other."""
+        limits = ServerLimits(subscription_identifier_available=False)
+        async with (
+            open_server(limits=limits) as server,
+            trio_mqtt.open_client(connector=server.connect) as client,
+            client.subscribe("$share/g/#", "a", qos=1) as stays,
+        ):
+            async with client.subscribe("$share/g/#", "a", qos=1) as leaves:
+                server.publish("a", "x", qos=1)
+                await wait_all_tasks_blocked()
+                assert leaves.statistics().buffered == 2  # the server sent two copies
+                assert stays.statistics().buffered == 2
+            assert stays.statistics().buffered == 2
+            assert texts(stays) == ["x", "x"]
+            assert client.statistics().unsettled == 0
+
     async def test_what_a_block_on_a_shared_filter_leaves_goes_to_its_competitor(
         self, server: Server, client: trio_mqtt.Client
     ) -> None:

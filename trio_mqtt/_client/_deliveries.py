@@ -246,15 +246,26 @@ class Deliveries:
             self._start(self._release_overdue)
 
     def claim(
-        self, subscription: Subscription, topic_filters: tuple[str, ...]
+        self,
+        subscription: Subscription,
+        topic_filters: tuple[str, ...],
+        *,
+        undivided: bool = False,
     ) -> frozenset[Message]:
-        """Hand the unclaimed messages that match to a new subscription, in order of arrival.
+        """Hand the unclaimed messages that match to a subscription, in order of arrival.
+
+        Args:
+            subscription: who gets them.
+            topic_filters: what they must match.
+            undivided: leave out what several subscriptions got, for this one may be among them.
 
         Returns:
             What it got: each PUBLISH once, however many subscriptions have left it.
         """
         claimed: dict[SharedReceipt, Message] = {}
         for message in sorted(self.unclaimed, key=_arrival):
+            if undivided and message._shared is not None:
+                continue
             if not any(topic_matches(each, message.topic) for each in topic_filters):
                 continue
             attempt = self.unclaimed.pop(message).attempt

@@ -295,7 +295,6 @@ class SubscriptionManager:
                 continue  # unsubscribed by hand
             if route.subscriptions:
                 if route.shared:  # the others have no copies of what this block got
-                    kept = True
                     heirs.append((route.subscriptions[0], route.topic_filter))
                 continue  # another block holds it
             if route.kept:
@@ -307,9 +306,10 @@ class SubscriptionManager:
         self._joined.clear()
         self._routes.changed()
         self._deliveries.subscriptions.discard(subscription)
-        subscription._close(unsubscribed=not kept, claimed=self._claimed)
+        inherited = tuple(topic_filter for _, topic_filter in heirs)
+        subscription._close(unsubscribed=not kept, claimed=self._claimed, inherited=inherited)
         for heir, topic_filter in heirs:
-            self._deliveries.claim(heir, (topic_filter,))
+            self._deliveries.claim(heir, (topic_filter,), undivided=True)
         try:
             self._deliveries.check_open()
         except (MQTTError, trio.ClosedResourceError):

@@ -16,6 +16,7 @@ from trio.lowlevel import checkpoint, checkpoint_if_cancelled, current_task, ena
 
 from trio_mqtt._client._buffer import Buffer, Overflow
 from trio_mqtt._enums import ReasonCode
+from trio_mqtt._topics import topic_matches
 
 if TYPE_CHECKING:
     from collections.abc import Container, Coroutine, Mapping
@@ -236,12 +237,20 @@ class Subscription:
         self._line.unpark_all()
 
     @enable_ki_protection
-    def _close(self, *, unsubscribed: bool, claimed: Container[Message] = ()) -> None:
+    def _close(
+        self,
+        *,
+        unsubscribed: bool,
+        claimed: Container[Message] = (),
+        inherited: tuple[str, ...] = (),
+    ) -> None:
         """The block is left: in hand is unclaimed; buffered, too, unless we unsubscribed.
 
         Args:
             unsubscribed: whether UNSUBSCRIBE is sent.
             claimed: what was unclaimed before, and is again, since the block was never entered.
+            inherited: shared Topic Filters that other blocks hold; what only this block got of
+                them is unclaimed, too.
         """
         self._closed = True
         self._deliveries.valve.unblock(self._buffer)
@@ -252,7 +261,10 @@ class Subscription:
         for message in in_hand:
             self._deliveries.leave_unclaimed(message, handed_out=True)
         for message in buffered:
-            if unsubscribed and message not in claimed:
+            inherits = message._shared is None and any(
+                topic_matches(each, message.topic) for each in inherited
+            )
+            if unsubscribed and message not in claimed and not inherits:
                 self._released += 1
                 self._deliveries.settle(message, ReasonCode.SUCCESS)
             else:
