@@ -33,19 +33,23 @@ OURS: Final = tuple(str(PACKAGE / folder) for folder in ("_client", "_protocol")
 
 
 EVERY: Final = 11
-"""How many protected lines count as one moment."""
+"""Of the protected lines only each so many is tried."""
 
 
 class Interrupter:
-    """Raises SIGINT at one moment in our code, counted from the beginning of the block.
+    """Raises SIGINT at one line of our code, counted from the beginning of the block.
+
+    Args:
+        moment: which line; negative for lines that are not protected, of which each is counted.
 
     Attributes:
-        rang: whether that moment came.
+        rang: whether that line came.
     """
 
     def __init__(self, moment: int) -> None:
         self.rang = False
-        self._left = moment * EVERY
+        self._every = moment < 0
+        self._left = -moment if self._every else moment * EVERY
         self._before: Any = None
 
     def __enter__(self) -> Self:
@@ -66,8 +70,8 @@ class Interrupter:
 
     def _on_line(self, frame: FrameType, event: str, arg: object) -> Any:
         if event == "line" and not self.rang:
-            self._left -= 1 if trio.lowlevel.currently_ki_protected() else EVERY
-            if self._left <= 0:
+            self._left -= not (self._every and trio.lowlevel.currently_ki_protected())
+            if not self._left:
                 self.rang = True
                 signal.raise_signal(signal.SIGINT)
         return self._on_line
@@ -82,11 +86,14 @@ def ctrl_c_as_usual() -> Generator[None]:
 
 
 def at_every_line(scenario: Callable[[int], Awaitable[bool]], *, at_least: int) -> None:
-    """Run a scenario with an interrupt at moment 1, 2, 3 ... until it has no more of them."""
-    moment = 1
-    while trio.run(scenario, moment, clock=MockClock(autojump_threshold=0)):
-        moment += 1
-    assert moment > at_least
+    """Run a scenario with an interrupt at each line that is not protected, and at some others."""
+    moments = 0
+    for step in (-1, 1):
+        moment = step
+        while trio.run(scenario, moment, clock=MockClock(autojump_threshold=0)):
+            moment += step
+            moments += 1
+    assert moments >= at_least
 
 
 def assert_consistent(client: Client) -> None:
@@ -125,9 +132,17 @@ async def enqueue(client: Client) -> None:
 
 
 async def pipeline(client: Client) -> None:
+    interrupt: KeyboardInterrupt | None = None
     async with client.open_publisher(qos=2) as publisher:
         for _ in range(3):
-            await publisher.send("a")
+            try:
+                await publisher.send("a")
+            except KeyboardInterrupt as error:
+                interrupt = error
+    assert publisher.pending == 0
+    assert publisher.sent == client.statistics().published
+    if interrupt is not None:
+        raise interrupt
 
 
 async def subscribe(client: Client) -> None:
