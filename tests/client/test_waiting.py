@@ -151,7 +151,7 @@ async def test_a_pacer_lets_others_run_and_can_always_be_cancelled() -> None:
         nursery.start_soon(count)
         for _ in range(1000):
             await pacer.checkpoint()
-        assert turns >= 1000 // 64
+        assert turns >= 1000 // 64 - 2  # whose turn is first is up to Trio
         nursery.cancel_scope.cancel()
     with trio.CancelScope() as scope:
         scope.cancel()
