@@ -28,7 +28,7 @@ from trio_mqtt.packets import PingReq
 from trio_mqtt.testing import open_server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator
+    from collections.abc import AsyncGenerator
     from contextlib import AbstractAsyncContextManager
 
     from trio.testing import MockClock
@@ -106,17 +106,6 @@ async def assert_nothing_left(client: Client, target: Target, messages: Subscrip
         messages.receive_nowait()
     assert client.statistics().unfinished == 0
     assert client.statistics().stray_acknowledgements == 0
-
-
-def batches(target: Target, qos: int, texts: list[str]) -> Iterator[list[str]]:
-    """What may be under way together.
-
-    Mosquitto closes a connection with more than 20 messages of QoS 2 under way, and below MQTT 5.0
-    it has no Receive Maximum to say so.
-    """
-    size = 20 if qos == 2 and target.protocol is not MQTT_5 else len(texts)
-    for start in range(0, len(texts), size):
-        yield texts[start : start + size]
 
 
 async def test_the_version_asked_for_is_spoken(target: Target, client: Client) -> None:
@@ -233,11 +222,10 @@ async def test_two_thousand_messages_each_way(target: Target, qos: int) -> None:
     wanted = [str(number) for number in range(2000)]
 
     async def publish(client: Client, topic: str) -> None:
-        for batch in batches(target, qos, wanted):
-            async with client.open_publisher(qos=qos) as publisher:
-                for text in batch:
-                    await publisher.send(target.topic(topic), text)
-            assert publisher.sent == len(batch)
+        async with client.open_publisher(qos=qos) as publisher:
+            for text in wanted:
+                await publisher.send(target.topic(topic), text)
+        assert publisher.sent == len(wanted)
 
     with trio.fail_after(2 * PATIENCE):
         async with (
@@ -280,10 +268,9 @@ async def test_a_loop_that_publishes_with_a_full_buffer(
         client.subscribe(target.topic("in"), qos=qos, buffer=1) as messages,
         client.subscribe(target.topic("out"), qos=qos) as forwarded,
     ):
-        for batch in batches(target, qos, [str(number) for number in range(60)]):
-            async with client.open_publisher(qos=qos) as publisher:
-                for text in batch:
-                    await publisher.send(target.topic("in"), text)
+        async with client.open_publisher(qos=qos) as publisher:
+            for number in range(60):
+                await publisher.send(target.topic("in"), str(number))
         left = 60
         with trio.fail_after(PATIENCE):
             async for message in messages:

@@ -224,6 +224,9 @@ class Client:
     async def open_publisher(self, *, qos: int = 1) -> AsyncGenerator[Publisher]:
         """Open a publisher that does not wait for each acknowledgement.
 
+        Below MQTT 5.0, where the Server names no Receive Maximum, at most 20 messages of QoS 2 are
+        under way at once: some Servers close the connection of a Client that has more.
+
         Leaving the block waits for all of them; if the block failed or was cancelled, the messages
         are completed in the background instead.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from trio_mqtt._enums import MQTT_5, Protocol, ReasonCode
+from trio_mqtt._enums import MQTT_5, Protocol, QoS, ReasonCode
 from trio_mqtt._errors import RemoteProtocolError
 from trio_mqtt._protocol.exchanges import Request
 from trio_mqtt._protocol.handshakes import SENDER, SenderAction, SenderInput, SenderState
@@ -31,6 +31,11 @@ OUTPUT_HIGH_WATER: Final = 256 * 1024
 """No queued message is moved to the output while this many bytes wait there."""
 MOST_IN_FLIGHT: Final = 65_000
 """Cap on the send quota: leaves Packet Identifiers for SUBSCRIBE and UNSUBSCRIBE."""
+MOST_QOS_2_BELOW_5: Final = 20
+"""How many QoS 2 messages are under way at once where no Receive Maximum says how many may be.
+
+Mosquitto closes the connection of a Client that has more.
+"""
 _COPIED: Final = 1024
 """A payload up to this size is one chunk with its header."""
 _ANSWERS: Final = {Subscribe: SubAck, Unsubscribe: UnsubAck}
@@ -56,12 +61,14 @@ class Sender:
         self._session = session
         self._output = output
         self._most_quota = 0
+        self._qos_2_room = 0
         self._open = False
 
     def open(self, receive_maximum: int) -> None:
         """Allow sending, with this window (MQTT-4.9.0-1)."""
         self._open = True
         self.quota = self._most_quota = min(receive_maximum, MOST_IN_FLIGHT)
+        self._qos_2_room = self.quota if self.protocol is MQTT_5 else MOST_QOS_2_BELOW_5
 
     def send(self, message: OutgoingMessage) -> None:
         """Put a QoS 0 message into the output."""
@@ -108,7 +115,12 @@ class Sender:
             and output.size < OUTPUT_HIGH_WATER
             and not identifiers.exhausted
         ):
-            message = queue.popleft()
+            message = queue[0]
+            if message.qos == QoS.EXACTLY_ONCE:
+                if not self._qos_2_room:
+                    break
+                self._qos_2_room -= 1
+            queue.popleft()
             message.packet_id = identifiers.take(message)  # MQTT-4.3.2-1, MQTT-4.3.3-1
             message.state = (
                 SenderState.AWAITING_PUBACK if message.qos == 1 else SenderState.AWAITING_PUBREC
@@ -149,6 +161,8 @@ class Sender:
                 message.verdict = packet
             return None
         self._session.finish(message)
+        if message.qos == QoS.EXACTLY_ONCE:
+            self._qos_2_room += 1
         if self.quota < self._most_quota:
             self.quota += 1
         message.acknowledgement = packet if packet.reason_code else message.verdict or packet
