@@ -87,7 +87,7 @@ GUARDS: Final = (
     Guard(
         "what a block on a shared filter leaves goes to its competitor",
         "_client/_subscribing.py",
-        "            self._deliveries.claim(heir, (topic_filter,), undivided=True)\n",
+        "            self._deliveries.claim(heir, (topic_filter,), left=left)\n",
         "            pass\n",
         SUBSCRIBING
         + "TestOverlaps::test_what_a_block_on_a_shared_filter_leaves_goes_to_its_competitor",

@@ -305,6 +305,7 @@ class Block:
     takes: list[Take] = attrs.Factory(list[Take])
     taken: set[int] = attrs.Factory(set[int])  # numbers of arrivals
     claimable: set[int] = attrs.Factory(set[int])  # on entry
+    inheritable: set[int] = attrs.Factory(set[int])  # from a competitor that left
     may: set[int] = attrs.Factory(set[int])
     must_windowed: set[int] = attrs.Factory(set[int])
     must_loose: set[int] = attrs.Factory(set[int])
@@ -608,6 +609,11 @@ class World:
         block.windowed_at_exit = {
             message._arrival for message in block.subscription._buffer._windowed
         }
+        left = block.windowed_at_exit | {each._arrival for each in block.subscription._in_hand}
+        shared = {each for each in block.filters if each.startswith("$share")}
+        for other in self._blocks:
+            if shared & set(other.filters):
+                other.inheritable |= left
         for window in block.windows.values():
             window.must_until = min(window.must_until, self._arrived)
             window.may_until = min(window.may_until, self._arrived)
@@ -723,8 +729,11 @@ class World:
         settled = sum(take.message.settled is not None for take in arrival.takes)
         take = Take(block, message, message.attempt, settled)
         arrival.takes.append(take)
-        if block.takes:
-            assert block.takes[-1].message._arrival < message._arrival, "in order, and once"
+        assert message._arrival not in block.taken, "once"
+        if block.takes and message._arrival not in block.inheritable:
+            earlier = [take.message._arrival for take in block.takes]
+            own = [each for each in earlier if each not in block.inheritable]
+            assert not own or own[-1] < message._arrival, "in order"
         block.takes.append(take)
         block.taken.add(message._arrival)
 
@@ -880,10 +889,9 @@ class World:
         assert len(block.must_loose - got) <= statistics.dropped, "every drop is counted"
         if block.overflow == "wait" and not self._setting.large:
             assert statistics.dropped == 0, statistics
-        assert got <= block.may | block.claimable, "nobody gets what is not for them"
-        assert statistics.received <= len(block.may | block.claimable), (
-            f"{block.filters} got {statistics}"
-        )
+        meant = block.may | block.claimable | block.inheritable
+        assert got <= meant, "nobody gets what is not for them"
+        assert statistics.received <= len(meant), f"{block.filters} got {statistics}"
 
     def _check_bounds(self, block: Block) -> None:
         assert block.subscription is not None
@@ -954,10 +962,11 @@ class World:
         for take in arrival.takes:
             if take.message in self._intended:
                 # What several have left is claimed as one.
-                done += arrival.copies if number in take.block.claimable else 1
+                late = take.block.claimable | take.block.inheritable
+                done += arrival.copies if number in late else 1
         for block in self._blocks:
             gets = block in arrival.must
-            claimed = number in block.claimable
+            claimed = number in block.claimable | block.inheritable
             if not gets and not claimed:
                 continue
             if block.settles_at_once or (block.leaving and self._gave_up(block, number)):

@@ -23,7 +23,7 @@ from trio_mqtt._topics import topic_matches
 from trio_mqtt.events import MessageReleased
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Container
 
     from trio_mqtt._client._subscription import Subscription
     from trio_mqtt._protocol.receiver import Receiver
@@ -250,21 +250,22 @@ class Deliveries:
         subscription: Subscription,
         topic_filters: tuple[str, ...],
         *,
-        undivided: bool = False,
+        left: Container[Message] | None = None,
     ) -> frozenset[Message]:
         """Hand the unclaimed messages that match to a subscription, in order of arrival.
 
         Args:
             subscription: who gets them.
             topic_filters: what they must match.
-            undivided: leave out what several subscriptions got, for this one may be among them.
+            left: what a competitor has left; only of this, and nothing of it that several
+                subscriptions got, for this one may be among them.
 
         Returns:
             What it got: each PUBLISH once, however many subscriptions have left it.
         """
         claimed: dict[SharedReceipt, Message] = {}
         for message in sorted(self.unclaimed, key=_arrival):
-            if undivided and message._shared is not None:
+            if left is not None and (message not in left or message._shared is not None):
                 continue
             if not any(topic_matches(each, message.topic) for each in topic_filters):
                 continue

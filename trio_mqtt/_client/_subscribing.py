@@ -307,9 +307,11 @@ class SubscriptionManager:
         self._routes.changed()
         self._deliveries.subscriptions.discard(subscription)
         inherited = tuple(topic_filter for _, topic_filter in heirs)
-        subscription._close(unsubscribed=not kept, claimed=self._claimed, inherited=inherited)
+        left = subscription._close(
+            unsubscribed=not kept, claimed=self._claimed, inherited=inherited
+        )
         for heir, topic_filter in heirs:
-            self._deliveries.claim(heir, (topic_filter,), undivided=True)
+            self._deliveries.claim(heir, (topic_filter,), left=left)
         try:
             self._deliveries.check_open()
         except (MQTTError, trio.ClosedResourceError):

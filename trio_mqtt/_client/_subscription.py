@@ -243,7 +243,7 @@ class Subscription:
         unsubscribed: bool,
         claimed: Container[Message] = (),
         inherited: tuple[str, ...] = (),
-    ) -> None:
+    ) -> frozenset[Message]:
         """The block is left: in hand is unclaimed; buffered, too, unless we unsubscribed.
 
         Args:
@@ -251,6 +251,9 @@ class Subscription:
             claimed: what was unclaimed before, and is again, since the block was never entered.
             inherited: shared Topic Filters that other blocks hold; what only this block got of
                 them is unclaimed, too.
+
+        Returns:
+            What is unclaimed now.
         """
         self._closed = True
         self._deliveries.valve.unblock(self._buffer)
@@ -258,6 +261,7 @@ class Subscription:
         buffered = self._buffer.clear()
         self._in_hand.clear()
         self._loops.clear()
+        left = set(in_hand)
         for message in in_hand:
             self._deliveries.leave_unclaimed(message, handed_out=True)
         for message in buffered:
@@ -268,8 +272,10 @@ class Subscription:
                 self._released += 1
                 self._deliveries.settle(message, ReasonCode.SUCCESS)
             else:
+                left.add(message)
                 self._deliveries.leave_unclaimed(message)
         self._line.unpark_all()
+        return frozenset(left)
 
 
 class _Loop:
