@@ -265,7 +265,8 @@ def test_surprising_values_are_refused_or_read_back() -> None:
     """Never OverflowError, IndexError, ValueError, struct.error and the like."""
     rng = random.Random(f"surprising {WANTED}")  # noqa: S311 - no secrets here
     refused = 0
-    for _ in range(int(WANTED or 5000)):
+    number = WANTED or 5000
+    for _ in range(number):
         protocol = rng.choice(VERSIONS)
         packet: Any = rng.choice(ROWS[rng.choice(VERSIONS)])[0]
         for _ in range(rng.randrange(1, 4)):
@@ -278,4 +279,4 @@ def test_surprising_values_are_refused_or_read_back() -> None:
             assert data[0] >> 4
             if not (isinstance(packet, p.ConnAck) and protocol is MQTT_3_1):
                 assert read_one(data, protocol) == packet
-    assert refused > 500
+    assert refused > number // 10
