@@ -31,6 +31,8 @@ from trio_mqtt._errors import (
     PublishRejected,
     RemoteProtocolError,
     SessionLost,
+    StorageBusy,
+    StorageError,
     SubscribeRejected,
     UnsubscribeRejected,
 )
@@ -66,6 +68,8 @@ __all__ = [
     "RetainHandling",
     "ServerInfo",
     "SessionLost",
+    "StorageBusy",
+    "StorageError",
     "SubscribeRejected",
     "Subscription",
     "SubscriptionStatistics",

@@ -155,6 +155,17 @@ class SessionLost(MQTTError):
     """The Session ended before the fate of a message was known."""
 
 
+class StorageError(MQTTError):
+    """What keeps a Session failed: a damaged or foreign file, a full disk.
+
+    Nothing that was accepted before is lost.
+    """
+
+
+class StorageBusy(StorageError, trio.BusyResourceError):
+    """The record of a Session is in use by somebody else; it has one owner at a time."""
+
+
 class PacketTooLarge(MQTTError):
     """A packet would exceed the Maximum Packet Size that the Server granted (MQTT-3.2.2-15).
 
