@@ -47,20 +47,20 @@ GUARDS: Final = (
     Guard(
         "PUBACKs leave in the order of arrival",
         "_protocol/receiver.py",
-        "            self._send_pubacks()\n",
+        "            self._send_pubacks()\n            return\n",
         "            self._before_puback.remove(message)\n"
         "            self._before_puback.appendleft(message)\n"
-        "            self._send_pubacks()\n",
+        "            self._send_pubacks()\n            return\n",
         SETTLING + "test_acknowledgements_leave_in_the_order_of_arrival[1]",
     ),
     Guard(
         "PUBRECs leave in the order of arrival",
         "_protocol/receiver.py",
-        "        else:\n            self._send_pubrecs()\n",
-        "        else:\n"
-        "            self._before_pubrec.remove(message)\n"
-        "            self._before_pubrec.appendleft(message)\n"
-        "            self._send_pubrecs()\n",
+        "            self._session.note_settled(message.packet_id)\n        self._send_pubrecs()\n",
+        "            self._session.note_settled(message.packet_id)\n"
+        "        self._before_pubrec.remove(message)\n"
+        "        self._before_pubrec.appendleft(message)\n"
+        "        self._send_pubrecs()\n",
         SETTLING + "test_acknowledgements_leave_in_the_order_of_arrival[2]",
     ),
     Guard(
@@ -176,7 +176,7 @@ GUARDS: Final = (
     Guard(
         "each message sent takes a place in the window",
         "_protocol/sender.py",
-        "            self.quota -= 1\n",
+        "        self.quota -= 1\n",
         "            pass\n",
         PUBLISHING + "TestLimits::test_receive_maximum[1-1]",
     ),

@@ -10,6 +10,7 @@ from tests.protocol.support import Wire, outgoing, subscribe, unsubscribe
 from trio_mqtt._enums import MQTT_5, Protocol, ReasonCode
 from trio_mqtt.packets import (
     ConnAck,
+    Connect,
     Packet,
     Properties,
     PubAck,
@@ -169,8 +170,9 @@ def test_pitfall_subscribe_counts_against_receive_maximum_or_value_1_ignored(qos
 def test_the_quota_never_exceeds_the_receive_maximum() -> None:
     before = Wire()
     message = before.publish(1)
-    small = ConnAck(properties=Properties(receive_maximum=2))
-    wire = Wire(connack=small, session=before.session)
+    small = ConnAck(session_present=True, properties=Properties(receive_maximum=2))
+    connect = Connect("c", clean_start=False)
+    wire = Wire(connect=connect, connack=small, session=before.session)
     assert wire.connection.sender.quota == 2
     # An answer to what an earlier connection sent.
     assert wire.feed(PubAck(message.packet_id)) == [message]

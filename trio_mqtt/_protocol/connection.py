@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from trio_mqtt._enums import MQTT_3_1_1, MQTT_5, Protocol
+from trio_mqtt._enums import MQTT_3_1, MQTT_3_1_1, MQTT_5, Protocol
 from trio_mqtt._errors import RemoteProtocolError
 from trio_mqtt._protocol.exchanges import IncomingMessage, OutgoingMessage, Request
 from trio_mqtt._protocol.output import Output
@@ -37,7 +37,7 @@ from trio_mqtt.packets import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trio_mqtt._protocol.session import SessionState
+    from trio_mqtt._protocol.session import OnSessionLost, SessionState
     from trio_mqtt.packets import Connect
 
 Event = IncomingMessage | OutgoingMessage | Request | ConnAck | Disconnect | Auth
@@ -68,6 +68,9 @@ class Connection:
         receive_maximum: how many QoS 1 and 2 messages we want to have unsettled at once; also the
             property of `connect`, where the version has it.
         message_type: the class made for each PUBLISH received.
+        on_session_lost: what becomes of messages under way if the Server has no Session of ours.
+        hold: after a lost Session, send no message until `sender.let_go`, so that subscriptions
+            are made first.
 
     Attributes:
         protocol: the version of MQTT spoken; 3.1.1 if a Server answered MQTT 5.0 in that form.
@@ -76,10 +79,12 @@ class Connection:
         sender: our messages and requests.
         receiver: the Server's messages.
         server: what the Server granted, or None before CONNACK.
+        resumed: whether the Server went on with the Session; known after CONNACK.
+        doubtful: messages that were given up since the Server had lost the Session.
         ping_outstanding: whether a PINGREQ awaits its PINGRESP.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what CONNECT cannot say of the connection
         self,
         session: SessionState,
         connect: Connect,
@@ -87,6 +92,8 @@ class Connection:
         *,
         receive_maximum: int,
         message_type: type[IncomingMessage] = IncomingMessage,
+        on_session_lost: OnSessionLost = "republish_certain",
+        hold: bool = False,
     ) -> None:
         limits = connect.properties
         self.protocol = protocol
@@ -103,6 +110,10 @@ class Connection:
         self.server: ServerInfo | None = None
         self.ping_outstanding = False
         self._connect = connect
+        self.resumed = False
+        self.doubtful: list[OutgoingMessage] = []
+        self._on_session_lost: OnSessionLost = on_session_lost
+        self._hold = hold
         self._message_type = message_type
         self._reader = PacketReader(
             protocol, maximum_packet_size=limits.maximum_packet_size, publish_type=message_type
@@ -200,8 +211,24 @@ class Connection:
             raise RemoteProtocolError(message, statement="MQTT-3.2.2-2")
         if not packet.reason_code.is_failure:
             self.server = read_server_info(self._connect, packet, self.protocol)
-            self.sender.open(self.server.receive_maximum)
+            self._open(self.server)
         return packet
+
+    def _open(self, server: ServerInfo) -> None:
+        # MQTT 3.1 has no Session Present: its Server may have the Session, and there is no knowing.
+        self.resumed = server.session_present or (
+            self.protocol is MQTT_3_1 and not self._connect.clean_start
+        )
+        self.sender.open(server.receive_maximum, hold=self._hold and not self.resumed)
+        if self.resumed:
+            self.sender.resume()
+            self.receiver.resume()
+        else:
+            self.doubtful = self.session.start_anew(self._on_session_lost)
+
+    def end(self) -> None:
+        """The Network Connection is over; nothing is sent or acknowledged on it any more."""
+        self.receiver.end()
 
     def _on_pingresp(self, _packet: PingResp) -> None:
         self.ping_outstanding = False

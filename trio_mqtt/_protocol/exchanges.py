@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import attrs
@@ -29,11 +30,17 @@ class OutgoingMessage:
         properties: the property length and properties; empty below MQTT 5.0.
         size: what the whole takes in memory, about, in bytes.
         listener: called once, when the exchange is over or has failed.
-        packet_id: the Packet Identifier, 0 until the first transmission.
+        packet_id: the Packet Identifier, 0 until the message is to be sent.
         state: where the handshake stands.
         acknowledgement: the packet that says what became of it, once the exchange is over, or None.
         verdict: the PUBREC that accepted it, if it says more than that; PUBCOMP has none of it.
         failure: the error that ended the exchange instead, or None.
+        expires_at: when it is of no use any more, by the Session's clock, or None.
+        expiry_at: where its Message Expiry Interval stands in `properties`.
+        sequence: its place among all messages of a durable Session, else 0.
+        accepted_in: the batch of the journal with which it came to disk.
+        stored_in: the batch that must be on disk before it is sent.
+        released: its place among the PUBRELs.
     """
 
     topic: str
@@ -49,11 +56,25 @@ class OutgoingMessage:
     acknowledgement: PubAck | PubRec | PubComp | None = None
     verdict: PubRec | None = None
     failure: Exception | None = None
+    expires_at: float | None = None
+    expiry_at: int = 0
+    sequence: int = 0
+    accepted_in: int = 0
+    stored_in: int = 0
+    released: int = 0
 
     def tell(self) -> None:
         """Call the listener: the exchange is over."""
         if self.listener is not None:
             self.listener(self)
+
+    def properties_at(self, now: float) -> bytes:
+        """Its properties, with the time that remains to it, at least a second."""
+        if self.expires_at is None:
+            return self.properties
+        start, end = self.expiry_at, self.expiry_at + 4
+        remaining = max(1, math.ceil(self.expires_at - now))
+        return self.properties[:start] + remaining.to_bytes(4, "big") + self.properties[end:]
 
 
 @attrs.define(eq=False)
@@ -66,6 +87,7 @@ class Request:
         listener: called once, when the answer has come or the request has failed.
         answer: the SUBACK or UNSUBACK, or None.
         failure: the error that ended it instead, or None.
+        stored_in: the batch of the journal that must be on disk before it is sent.
     """
 
     packet: Subscribe | Unsubscribe
@@ -73,6 +95,7 @@ class Request:
     listener: Callable[[Request], object] | None = None
     answer: SubAck | UnsubAck | None = None
     failure: Exception | None = None
+    stored_in: int = 0
 
     def tell(self) -> None:
         """Call the listener: the answer has come, or will not."""

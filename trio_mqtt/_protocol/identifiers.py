@@ -42,6 +42,17 @@ class PacketIdentifiers(Generic[T]):
         holders[packet_id] = holder
         return packet_id
 
+    def restore(self, packet_id: int, holder: T) -> None:
+        """Note that an identifier is in use, as a storage remembers it."""
+        self._holders[packet_id] = holder
+        self._last = packet_id
+
+    def renewed(self) -> PacketIdentifiers[T]:
+        """None in use, and none given out again before the numbers come to it."""
+        renewed: PacketIdentifiers[T] = PacketIdentifiers()
+        renewed._last = self._last
+        return renewed
+
     def holders(self) -> list[T]:
         """All holders, in the order in which they took their identifiers."""
         return list(self._holders.values())

@@ -2,29 +2,81 @@
 
 from __future__ import annotations
 
+from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trio_mqtt._protocol.exchanges import IncomingMessage
+
 
 class Output:
     """What is to be sent, in order, until somebody takes it.
 
+    A packet that reveals what is not yet on disk waits here, and all that come after it, until
+    that has been committed.
+
     Attributes:
         size: how many bytes wait.
+        ready: how many of them may be sent now.
         closed: whether the last packet is in; what is added later is dropped (MQTT-3.14.4-1).
+        committed: the last batch of the Session's journal that is on disk.
     """
 
     def __init__(self) -> None:
         self.size = 0
+        self.ready = 0
         self.closed = False
+        self.committed = 0
         self._chunks: list[bytes] = []
+        self._held: deque[tuple[bytes, int, IncomingMessage | None]] = deque()
+        self._unwritten: list[IncomingMessage] = []
 
-    def append(self, data: bytes) -> None:
-        """Add the bytes of one packet, or a part of it."""
-        if not self.closed:
+    def append(self, data: bytes, after: int = 0, settles: IncomingMessage | None = None) -> None:
+        """Add the bytes of one packet, or a part of it.
+
+        Args:
+            data: the bytes.
+            after: the batch of the journal that has to be committed before they are sent.
+            settles: the message that they acknowledge, if the Session does not remember it.
+        """
+        if self.closed:
+            return
+        size = len(data)
+        self.size += size
+        if self._held or after > self.committed:
+            self._held.append((data, after, settles))
+            return
+        self.ready += size
+        self._chunks.append(data)
+        if settles is not None:
+            self._unwritten.append(settles)
+
+    def commit(self, number: int) -> None:
+        """Let out what waited for this batch, or an earlier one, to be committed."""
+        self.committed = number
+        held = self._held
+        while held and held[0][1] <= number:
+            data, _, settles = held.popleft()
+            self.ready += len(data)
             self._chunks.append(data)
-            self.size += len(data)
+            if settles is not None:
+                self._unwritten.append(settles)
 
     def take(self) -> list[bytes]:
-        """Everything that waits; it is the caller's to send from here on."""
+        """Everything that may be sent; it is the caller's to send from here on."""
         chunks = self._chunks
         self._chunks = []
-        self.size = 0
+        self._unwritten.clear()
+        self.size -= self.ready
+        self.ready = 0
         return chunks
+
+    def take_unwritten(self) -> list[IncomingMessage]:
+        """The messages whose acknowledgements nobody took; there is no way to send them now."""
+        unwritten = self._unwritten + [each for _, _, each in self._held if each is not None]
+        self._unwritten = []
+        self._held.clear()
+        self._chunks = []
+        self.size = self.ready = 0
+        self.closed = True
+        return unwritten

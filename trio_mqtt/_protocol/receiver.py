@@ -71,6 +71,9 @@ class Receiver:
         self._receive_maximum = receive_maximum
         self._alias_maximum = topic_alias_maximum
         self._aliases: dict[int, str] = {}  # of this connection only (MQTT-3.3.2-7)
+        self._resumed = False
+        # QoS 2 identifiers that count on this connection, with the message unless it was repeated.
+        self._exchanges: dict[int, IncomingMessage | None] = {}
         self._before_puback: deque[IncomingMessage] = deque()
         self._before_pubrec: deque[IncomingMessage | _Repeat] = deque()
         self._repeated: set[int] = set()  # the identifiers of the repeats among them
@@ -80,7 +83,24 @@ class Receiver:
     @property
     def unsettled(self) -> int:
         """How many QoS 1 and 2 messages count against our Receive Maximum (3.3.4)."""
-        return len(self._before_puback) + len(self._session.received)
+        return len(self._before_puback) + len(self._exchanges)
+
+    def resume(self) -> None:
+        """Go on with the Session that the peer still has: it sends again what is unacknowledged."""
+        self._resumed = True
+
+    def end(self) -> None:
+        """The connection is over; what it leaves unacknowledged is the Session's to remember.
+
+        Settling such a message sends nothing any more.
+        """
+        pubrecs = [each for each in self._before_pubrec if not isinstance(each, _Repeat)]
+        unwritten = self._output.take_unwritten()
+        self._session.drop_connection([*unwritten, *self._before_puback, *pubrecs])
+        self._before_puback.clear()
+        self._before_pubrec.clear()
+        self._repeated.clear()
+        self._exchanges.clear()
 
     def oldest(self) -> list[IncomingMessage | _Repeat]:
         """The unsettled message of each QoS for which all later ones of it wait."""
@@ -102,21 +122,51 @@ class Receiver:
             return True
         if self.unsettled >= self._receive_maximum:
             self._tolerate_overrun(message)
+        if self._session.held and self._is_held(message):
+            return False
         if message.qos == QoS.AT_LEAST_ONCE:
             self._before_puback.append(message)
             return True
-        state = self._session.received.get(message.packet_id, ReceiverState.UNKNOWN)
+        packet_id = message.packet_id
+        state = self._session.received.get(packet_id, ReceiverState.UNKNOWN)
         row = RECEIVER[state, ReceiverInput.PUBLISH]
-        self._enter(message.packet_id, row.state)
+        self._enter(packet_id, row.state)
         if row.action is ReceiverAction.DELIVER:
+            self._exchanges[packet_id] = message
             self._before_pubrec.append(message)
             return True
-        if row.action is ReceiverAction.SEND_PUBREC and message.packet_id not in self._repeated:
+        self._exchanges.setdefault(packet_id)
+        if row.action is ReceiverAction.SEND_PUBREC and packet_id not in self._repeated:
             # In its turn; one PUBREC answers all repeats that wait for it.
-            self._repeated.add(message.packet_id)
-            self._before_pubrec.append(_Repeat(message.packet_id))
+            self._repeated.add(packet_id)
+            self._before_pubrec.append(_Repeat(packet_id))
             self._send_pubrecs()
         return False
+
+    def _is_held(self, message: IncomingMessage) -> bool:
+        """Whether this is a message that an earlier connection brought and never acknowledged.
+
+        Then it is acknowledged on this one, in its turn. It is the same only if all agrees: a
+        Packet Identifier alone may stand for another message by now.
+        """
+        session = self._session
+        held = session.held.pop((message.qos, message.packet_id), None)
+        if held is None:
+            return False
+        same = self._resumed and message.dup  # MQTT-3.3.1-1
+        if not same or (held.topic, held.payload) != (message.topic, message.payload):
+            if held.qos == QoS.EXACTLY_ONCE:
+                session.forget_received(held.packet_id)
+            return False
+        if held.qos == QoS.AT_LEAST_ONCE:
+            self._before_puback.append(held)
+            self._send_pubacks()
+        else:
+            self._enter(held.packet_id, ReceiverState.HELD)
+            self._exchanges[held.packet_id] = held
+            self._before_pubrec.append(held)
+            self._send_pubrecs()
+        return True
 
     def _resolve_alias(self, message: IncomingMessage, alias: int) -> None:
         if alias > self._alias_maximum:
@@ -140,7 +190,7 @@ class Receiver:
         The standard allows to refuse it at once (3.3.4). But Mosquitto 2.0 sends a message too
         many for each acknowledgement of a Client that publishes in its own loop.
         """
-        repeated = message.qos == QoS.EXACTLY_ONCE and message.packet_id in self._session.received
+        repeated = message.qos == QoS.EXACTLY_ONCE and message.packet_id in self._exchanges
         if self.protocol is not MQTT_5 or repeated:
             return
         sizes = self._overrun_sizes
@@ -162,9 +212,10 @@ class Receiver:
         self.overruns += 1
 
     def settle(self, message: IncomingMessage, reason_code: ReasonCode = _SUCCESS) -> None:
-        """Note that the caller's code has dealt with a QoS 1 or 2 message of this connection.
+        """Note that the caller's code has dealt with a QoS 1 or 2 message.
 
-        Its acknowledgement goes out once those of all earlier messages of its QoS have. Settling
+        Its acknowledgement goes out once those of all earlier messages of its QoS have; for a
+        message of an earlier connection none does, unless this one brings it again. Settling
         twice does nothing.
         """
         if message.settled is not None:
@@ -172,18 +223,26 @@ class Receiver:
         message.settled = reason_code
         if message.qos == QoS.AT_LEAST_ONCE:
             self._send_pubacks()
-        else:
-            self._send_pubrecs()
+            return
+        if not reason_code.is_failure and self.expects(message):
+            self._session.note_settled(message.packet_id)
+        self._send_pubrecs()
+
+    def expects(self, message: IncomingMessage) -> bool:
+        """Whether a QoS 2 message has a PUBREC to come, on this connection or a later one."""
+        held_here = self._exchanges.get(message.packet_id) is message
+        return held_here or self._session.holds(message)
 
     def _send_pubacks(self) -> None:
         waiting = self._before_puback
         append = self._output.append
         while waiting and (reason_code := waiting[0].settled) is not None:
-            packet_id = waiting.popleft().packet_id
+            message = waiting.popleft()
+            packet_id = message.packet_id
             if reason_code:
-                append(encode(PubAck(packet_id, reason_code), self.protocol))
-            else:
-                append(b"\x40\x02" + packet_id.to_bytes(2, "big"))  # MQTT-4.3.2-4
+                append(encode(PubAck(packet_id, reason_code), self.protocol), 0, message)
+            else:  # MQTT-4.3.2-4
+                append(b"\x40\x02" + packet_id.to_bytes(2, "big"), 0, message)
 
     def _send_pubrecs(self) -> None:
         waiting = self._before_pubrec
@@ -200,13 +259,16 @@ class Receiver:
             row = RECEIVER[state, event]
             if row.action is ReceiverAction.SEND_PUBREC:  # else PUBREL has overtaken a repeat
                 self._enter(packet_id, row.state)
-                self._output.append(encode(PubRec(packet_id, reason_code), self.protocol))
+                packet = encode(PubRec(packet_id, reason_code), self.protocol)
+                self._output.append(packet, self._session.settled_stored_in(packet_id))
 
-    def _enter(self, packet_id: int, state: ReceiverState) -> None:
+    def _enter(self, packet_id: int, state: ReceiverState) -> int:
+        """Go to another state; says which batch must be on disk before that shows."""
         if state is ReceiverState.UNKNOWN:
-            self._session.received.pop(packet_id, None)
-        else:
-            self._session.received[packet_id] = state
+            self._exchanges.pop(packet_id, None)
+            return self._session.forget_received(packet_id)
+        self._session.received[packet_id] = state
+        return 0
 
     def on_pubrel(self, packet: PubRel) -> None:
         """Answer a PUBREL.
@@ -220,7 +282,7 @@ class Receiver:
         if row.action is ReceiverAction.REFUSE:
             message = f"PUBREL with the Packet Identifier {packet_id} before PUBREC: {row.guard}"
             raise RemoteProtocolError(message, statement=row.statement)
-        self._enter(packet_id, row.state)
+        stored_in = self._enter(packet_id, row.state)
         missing = row.action is ReceiverAction.SEND_PUBCOMP_NOT_FOUND and self.protocol is MQTT_5
         reason_code = ReasonCode.PACKET_IDENTIFIER_NOT_FOUND if missing else _SUCCESS
-        self._output.append(encode(PubComp(packet_id, reason_code), self.protocol))
+        self._output.append(encode(PubComp(packet_id, reason_code), self.protocol), stored_in)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from trio_mqtt._enums import MQTT_5, Protocol, QoS, ReasonCode
@@ -52,6 +53,7 @@ class Sender:
         protocol: the version of MQTT spoken.
         quota: how many more QoS 1 and 2 messages may be sent now (4.9); 0 until it is opened.
         strays: acknowledgements received that belonged to nothing.
+        expired: messages that were dropped instead of being sent; the caller's to take and report.
     """
 
     def __init__(self, session: SessionState, output: Output, protocol: Protocol) -> None:
@@ -60,30 +62,71 @@ class Sender:
         self.strays = 0
         self._session = session
         self._output = output
+        self.expired: list[OutgoingMessage] = []
         self._most_quota = 0
         self._qos_2_room = 0
         self._open = False
+        self._holding = False
+        self._again: deque[OutgoingMessage] = deque()  # sent on an earlier connection
+        self._outside: set[int] = set()  # identifiers under way that have no place in the window
 
-    def open(self, receive_maximum: int) -> None:
-        """Allow sending, with this window (MQTT-4.9.0-1)."""
+    @property
+    def is_repeating(self) -> bool:
+        """Whether something new would overtake messages that are to be sent again."""
+        return self._holding or bool(self._again)
+
+    def open(self, receive_maximum: int, *, hold: bool = False) -> None:
+        """Allow sending, with this window (MQTT-4.9.0-1).
+
+        Args:
+            receive_maximum: how many messages the peer takes.
+            hold: send SUBSCRIBEs and UNSUBSCRIBEs only, until `let_go`.
+        """
         self._open = True
+        self._holding = hold
         self.quota = self._most_quota = min(receive_maximum, MOST_IN_FLIGHT)
         self._qos_2_room = self.quota if self.protocol is MQTT_5 else MOST_QOS_2_BELOW_5
 
+    def let_go(self) -> None:
+        """Send messages, too, from now on."""
+        self._holding = False
+
+    def resume(self) -> None:
+        """Go on with the Session that the peer still has (MQTT-4.4.0-1).
+
+        PUBRELs leave at once, in the order of their PUBRECs; PUBLISHes as the window allows, in
+        their own; SUBSCRIBEs and UNSUBSCRIBEs are made anew.
+        """
+        releases: list[OutgoingMessage] = []
+        for message in self._session.messages():
+            if message.failure is not None:
+                continue
+            if message.state is SenderState.AWAITING_PUBCOMP:
+                releases.append(message)
+            elif message.state is not SenderState.IDLE:
+                self._again.append(message)  # MQTT-4.6.0-1
+        for message in sorted(releases, key=lambda each: each.released):  # MQTT-4.6.0-4
+            self._outside.add(message.packet_id)
+            self._append_pubrel(message.packet_id, ReasonCode.SUCCESS, message.stored_in)
+        self._session.renew_requests()
+
     def send(self, message: OutgoingMessage) -> None:
         """Put a QoS 0 message into the output."""
-        self._append_publish(message)  # MQTT-4.3.1-1
+        self._append_publish(message, dup=False)  # MQTT-4.3.1-1, MQTT-3.3.1-2
 
-    def _append_publish(self, message: OutgoingMessage) -> None:
+    def _append_publish(self, message: OutgoingMessage, *, dup: bool) -> None:
         payload = message.payload
         qos = message.qos
         size = len(payload)
+        properties = message.properties
+        if message.expires_at is not None:
+            properties = message.properties_at(self._session.clock())
         header = publish_header(
-            publish_flags(qos, retain=message.retain, dup=False),
+            publish_flags(qos, retain=message.retain, dup=dup),
             message.topic_field,
             qos,
             message.packet_id,
-            message.properties,
+            properties,
             size,
         )
         if size <= _COPIED:
@@ -93,42 +136,78 @@ class Sender:
             self._output.append(payload)
 
     def pump(self) -> int:
-        """Send what the window, the identifiers and the output have room for.
+        """Send what the window, the identifiers, the storage and the output have room for.
 
         Returns:
-            How many messages left the Session's queue.
+            How many messages were sent for the first time.
         """
         session = self._session
-        identifiers = session.identifiers
         output = self._output
         if not self._open or output.closed:
             return 0
-        while session.requests and not identifiers.exhausted:  # also at quota 0: MQTT-4.9.0-3
-            request = session.requests.popleft()
-            request.packet.packet_id = identifiers.take(request)
-            output.append(encode(request.packet, self.protocol))
-        queue = session.queue
+        requests = session.requests
+        while requests and not session.identifiers.exhausted:  # also at quota 0: MQTT-4.9.0-3
+            request = requests.popleft()
+            request.packet.packet_id = session.identifiers.take(request)
+            output.append(encode(request.packet, self.protocol), request.stored_in)
+        if self._holding or (self._again and not self._send_again()):
+            return 0
         moved = 0
-        while (
-            queue
-            and self.quota > 0  # MQTT-4.9.0-2
-            and output.size < OUTPUT_HIGH_WATER
-            and not identifiers.exhausted
-        ):
-            message = queue[0]
-            if message.qos == QoS.EXACTLY_ONCE:
-                if not self._qos_2_room:
-                    break
-                self._qos_2_room -= 1
-            queue.popleft()
-            message.packet_id = identifiers.take(message)  # MQTT-4.3.2-1, MQTT-4.3.3-1
+        if session.journal is not None:
+            session.prepare_ahead()
+        while self.quota > 0 and output.size < OUTPUT_HIGH_WATER:  # MQTT-4.9.0-2
+            message = self._next()
+            if message is None:
+                break
             message.state = (
                 SenderState.AWAITING_PUBACK if message.qos == 1 else SenderState.AWAITING_PUBREC
             )
-            self.quota -= 1
-            self._append_publish(message)  # MQTT-4.3.2-2, MQTT-4.3.3-2
+            self._append_publish(message, dup=False)  # MQTT-4.3.2-2, MQTT-4.3.3-2
             moved += 1
         return moved
+
+    def _next(self) -> OutgoingMessage | None:
+        """Take the next message out of the queue, if it may be sent."""
+        session = self._session
+        waiting = session.prepared or session.queue
+        if not waiting or (not session.prepared and session.identifiers.exhausted):
+            return None
+        message = waiting[0]
+        if message.stored_in > self._output.committed:
+            return None  # it is not on disk yet
+        if message.expires_at is not None and message.expires_at <= session.clock():
+            waiting.popleft()
+            session.finish(message)
+            self.expired.append(message)
+            return self._next()
+        if not self._take_place(message):
+            return None
+        waiting.popleft()
+        if not message.packet_id:
+            session.prepare(message)  # MQTT-4.3.2-1, MQTT-4.3.3-1
+        return message
+
+    def _take_place(self, message: OutgoingMessage) -> bool:
+        """Let a message have a place in the window; False if there is none for its QoS."""
+        if message.qos == QoS.EXACTLY_ONCE:
+            if not self._qos_2_room:
+                return False
+            self._qos_2_room -= 1
+        self.quota -= 1
+        return True
+
+    def _send_again(self) -> bool:
+        """Send again what the window has room for; says whether that was all."""
+        again = self._again
+        output = self._output
+        while again and self.quota > 0 and output.size < OUTPUT_HIGH_WATER:
+            message = again[0]
+            if message.state is not SenderState.IDLE:  # else it was answered all the same
+                if not self._take_place(message):
+                    return False
+                self._append_publish(message, dup=True)  # MQTT-3.3.1-1
+            again.popleft()
+        return not again
 
     def on_acknowledgement(self, packet: PubAck | PubRec | PubComp) -> OutgoingMessage | None:
         """Take a step of a handshake.
@@ -146,32 +225,43 @@ class Sender:
         row = SENDER[SenderState.IDLE if message is None else message.state, _input(packet)]
         if row.action is SenderAction.REFUSE:
             raise _refusal(packet, f"fits no exchange: {row.guard}", row.statement)
-        if message is None:
+        if message is None or message.state is SenderState.IDLE:
             self.strays += 1
             if row.action is SenderAction.SEND_PUBREL_NOT_FOUND:
                 self._append_pubrel(packet_id, ReasonCode.PACKET_IDENTIFIER_NOT_FOUND)
             return None
+        was = message.state
         message.state = row.state
         if row.action is SenderAction.SEND_PUBREL:
             # At once, so in the order of the PUBRECs (MQTT-4.6.0-4).
-            self._append_pubrel(packet_id, ReasonCode.SUCCESS)
+            stored_in = message.stored_in
+            if was is SenderState.AWAITING_PUBREC:
+                stored_in = self._session.release(message)
+            self._append_pubrel(packet_id, ReasonCode.SUCCESS, stored_in)
             if isinstance(packet, PubRec) and (
                 packet.reason_code or packet.properties != NO_PROPERTIES
             ):
                 message.verdict = packet
             return None
         self._session.finish(message)
+        self._give_back(message)
+        message.acknowledgement = packet if packet.reason_code else message.verdict or packet
+        return message
+
+    def _give_back(self, message: OutgoingMessage) -> None:
+        """Let another message have its place in the window (4.9)."""
+        if message.packet_id in self._outside:
+            self._outside.discard(message.packet_id)  # it had none on this connection
+            return
         if message.qos == QoS.EXACTLY_ONCE:
             self._qos_2_room += 1
         if self.quota < self._most_quota:
             self.quota += 1
-        message.acknowledgement = packet if packet.reason_code else message.verdict or packet
-        return message
 
-    def _append_pubrel(self, packet_id: int, reason_code: ReasonCode) -> None:
+    def _append_pubrel(self, packet_id: int, reason_code: ReasonCode, after: int = 0) -> None:
         if self.protocol is not MQTT_5:
             reason_code = ReasonCode.SUCCESS
-        self._output.append(encode(PubRel(packet_id, reason_code), self.protocol))
+        self._output.append(encode(PubRel(packet_id, reason_code), self.protocol), after)
 
     def on_answer(self, packet: SubAck | UnsubAck) -> Request | None:
         """Match a SUBACK or UNSUBACK with its request.

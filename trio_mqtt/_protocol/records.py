@@ -1,0 +1,198 @@
+"""How a durable Session looks in its storage: what each kind of record holds, as bytes.
+
+A message being sent has one record with all of it, written once, and, when its Packet Identifier
+or its state changes after that, a second and small one that overrides the first.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from typing import Final
+
+import attrs
+
+from trio_mqtt._enums import MQTT_5, Protocol, QoS
+from trio_mqtt._protocol.exchanges import IncomingMessage, OutgoingMessage
+from trio_mqtt._protocol.handshakes import SenderState
+from trio_mqtt.packets import (
+    PacketReader,
+    Publish,
+    SubscriptionRequest,
+    encode,
+)
+from trio_mqtt.packets._encoder import encode_topic
+
+OUTGOING: Final = "outgoing"
+"""A message to be sent, by its sequence."""
+PROGRESS: Final = "progress"
+"""What has changed of it since."""
+RECEIVED: Final = "received"
+"""A Packet Identifier of the Server's whose QoS 2 message was settled, until PUBREL."""
+SUBSCRIPTION: Final = "subscription"
+"""A Topic Filter that the Server keeps."""
+UNCLAIMED: Final = "unclaimed"
+"""A message that was acknowledged although nobody had dealt with it, by a number."""
+SESSION: Final = "session"
+"""The rest, under one key."""
+
+_MESSAGE: Final = struct.Struct(">BHBQdBHI")
+_PROGRESS: Final = struct.Struct(">HBQ")
+_SUBSCRIPTION: Final = struct.Struct(">IBBBB")
+_SESSION: Final = struct.Struct(">BII")
+_ATTEMPT: Final = struct.Struct(">I")
+_OVERHEAD: Final = 256  # what a message takes beside its payload, about
+_IN_FLIGHT: Final = {
+    QoS.AT_LEAST_ONCE: SenderState.AWAITING_PUBACK,
+    QoS.EXACTLY_ONCE: SenderState.AWAITING_PUBREC,
+}
+
+
+def encode_message(message: OutgoingMessage, time_shift: float) -> bytes:
+    """The record of a message to be sent.
+
+    Args:
+        message: the message.
+        time_shift: wall-clock time less the Session's clock, in seconds.
+    """
+    expires_at = math.nan if message.expires_at is None else message.expires_at + time_shift
+    header = _MESSAGE.pack(
+        message.qos << 1 | message.retain,
+        message.packet_id,
+        message.state,
+        message.released,
+        expires_at,
+        message.expiry_at,
+        len(message.topic_field),
+        len(message.properties),
+    )
+    return b"".join((header, message.topic_field, message.properties, message.payload))
+
+
+def decode_message(sequence: int, record: bytes, time_shift: float) -> OutgoingMessage:
+    """The message of a record; raises ValueError, or struct.error, if that is none."""
+    (flags, packet_id, state, released, expires_at, expiry_at, topic_size, properties_size) = (
+        _MESSAGE.unpack_from(record)
+    )
+    start = _MESSAGE.size + topic_size
+    end = start + properties_size
+    topic = record[_MESSAGE.size + 2 : start].decode()
+    payload = record[end:]
+    message = OutgoingMessage(
+        topic,
+        encode_topic(topic),
+        payload,
+        QoS(flags >> 1),
+        bool(flags & 1),
+        record[start:end],
+        len(payload) + _OVERHEAD,
+        packet_id=packet_id,
+        state=SenderState(state),
+        expires_at=None if math.isnan(expires_at) else expires_at - time_shift,
+        expiry_at=expiry_at,
+        sequence=sequence,
+        released=released,
+    )
+    _mark_in_flight(message)
+    return message
+
+
+def encode_progress(message: OutgoingMessage) -> bytes:
+    """The record of what has changed of a message."""
+    return _PROGRESS.pack(message.packet_id, message.state, message.released)
+
+
+def apply_progress(message: OutgoingMessage, record: bytes) -> None:
+    """Bring a message to where its second record says it is."""
+    message.packet_id, state, message.released = _PROGRESS.unpack(record)
+    message.state = SenderState(state)
+    _mark_in_flight(message)
+
+
+def _mark_in_flight(message: OutgoingMessage) -> None:
+    # With a Packet Identifier it may have been sent before the crash; nothing tells.
+    if message.packet_id and message.state is SenderState.IDLE:
+        message.state = _IN_FLIGHT[QoS(message.qos)]
+
+
+@attrs.frozen
+class KeptSubscription:
+    """A Topic Filter that the Server keeps for the Session.
+
+    Attributes:
+        identifier: its Subscription Identifier, or None.
+        request: its options.
+    """
+
+    identifier: int | None
+    request: SubscriptionRequest
+
+
+def encode_subscription(kept: KeptSubscription) -> bytes:
+    """The record of a subscription; the Topic Filter is its key."""
+    request = kept.request
+    return _SUBSCRIPTION.pack(
+        kept.identifier or 0,
+        request.qos,
+        request.no_local,
+        request.retain_as_published,
+        request.retain_handling,
+    )
+
+
+def decode_subscription(topic_filter: str, record: bytes) -> KeptSubscription:
+    """The subscription of a record; raises struct.error if that is none."""
+    identifier, qos, no_local, retain_as_published, handling = _SUBSCRIPTION.unpack(record)
+    request = SubscriptionRequest(
+        topic_filter, qos, bool(no_local), bool(retain_as_published), handling
+    )
+    return KeptSubscription(identifier or None, request)
+
+
+@attrs.frozen
+class SessionRecord:
+    """What a Session knows of itself.
+
+    Attributes:
+        protocol: the version of MQTT that it speaks.
+        expiry: how long the Server keeps it, in seconds.
+        last_identifier: the last Subscription Identifier given out.
+    """
+
+    protocol: Protocol
+    expiry: int
+    last_identifier: int
+
+
+def encode_session(record: SessionRecord) -> bytes:
+    """What a Session knows of itself, as a record."""
+    return _SESSION.pack(record.protocol, record.expiry, record.last_identifier)
+
+
+def decode_session(record: bytes) -> SessionRecord:
+    """The reverse; raises ValueError, or struct.error, if it is none."""
+    protocol, expiry, last_identifier = _SESSION.unpack(record)
+    return SessionRecord(Protocol(protocol), expiry, last_identifier)
+
+
+def encode_unclaimed(message: IncomingMessage, attempt: int) -> bytes:
+    """The record of a received message that nobody has dealt with, as a PUBLISH of MQTT 5.0."""
+    properties = attrs.evolve(message.properties, topic_alias=None)
+    packet = Publish(message.topic, message.payload, message.qos, message.retain)
+    packet.packet_id = 1
+    packet.properties = properties
+    return _ATTEMPT.pack(attempt) + encode(packet, MQTT_5)
+
+
+def decode_unclaimed(
+    record: bytes, message_type: type[IncomingMessage]
+) -> tuple[IncomingMessage, int]:
+    """The message of a record, and what its `attempt` is."""
+    reader = PacketReader(MQTT_5, publish_type=message_type)
+    reader.feed(record[_ATTEMPT.size :])
+    packets = reader.read_packets(2)
+    if len(packets) != 1 or not isinstance(packets[0], IncomingMessage):
+        message = "it holds no PUBLISH"
+        raise ValueError(message)
+    (attempt,) = _ATTEMPT.unpack_from(record)
+    return packets[0], attempt
