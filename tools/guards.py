@@ -177,7 +177,7 @@ GUARDS: Final = (
         "each message sent takes a place in the window",
         "_protocol/sender.py",
         "        self.quota -= 1\n",
-        "            pass\n",
+        "        pass\n",
         PUBLISHING + "TestLimits::test_receive_maximum[1-1]",
     ),
     Guard(
