@@ -1,6 +1,6 @@
-"""What tests of MQTT programs need: a server in this process and a scripted peer.
+"""What tests of MQTT programs need: a server in this process, a scripted peer, a faulty network.
 
-Both run under `trio.testing.MockClock` and need neither a network nor another program.
+They run under `trio.testing.MockClock` and need neither a real network nor another program.
 """
 
 from __future__ import annotations
@@ -8,10 +8,13 @@ from __future__ import annotations
 from types import FunctionType
 
 from trio_mqtt.testing._dialogue import Dialogue
+from trio_mqtt.testing._faults import After, Before, Faults
 from trio_mqtt.testing._holding import Held
 from trio_mqtt.testing._limits import ServerLimits
 from trio_mqtt.testing._log import LogEntry
 from trio_mqtt.testing._memory import MemoryStream, memory_stream_pair
+from trio_mqtt.testing._network import FaultyNetwork, open_network, open_proxy
+from trio_mqtt.testing._network_connection import NetworkConnection
 from trio_mqtt.testing._peer import ScriptedPeer
 from trio_mqtt.testing._policy import Authenticate, AuthorizePublish, AuthorizeSubscribe
 from trio_mqtt.testing._server import Server, SessionSnapshot, open_server
@@ -32,18 +35,23 @@ from trio_mqtt.testing._steps import (
 from trio_mqtt.testing._subscriptions import Subscription
 
 __all__ = [
+    "After",
     "Authenticate",
     "AuthorizePublish",
     "AuthorizeSubscribe",
+    "Before",
     "Close",
     "Dialogue",
     "Expect",
     "ExpectBytes",
     "ExpectEnd",
     "ExpectSilence",
+    "Faults",
+    "FaultyNetwork",
     "Held",
     "LogEntry",
     "MemoryStream",
+    "NetworkConnection",
     "Pause",
     "Reply",
     "Reset",
@@ -57,6 +65,8 @@ __all__ = [
     "Subscription",
     "WaitFor",
     "memory_stream_pair",
+    "open_network",
+    "open_proxy",
     "open_server",
 ]
 

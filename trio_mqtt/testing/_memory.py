@@ -24,11 +24,18 @@ class _Pipe:
         self.capacity = capacity
         self.ended = False  # the sender sends no more; what is here can still be read
         self.broken = False  # the receiver is gone, or the connection was reset
+        self.cut = False  # nobody is at the other end any more; what is here can still be read
+        self.fails = False  # whether an error stands behind it, or the end
         self.changed = trio.lowlevel.ParkingLot()
 
     def end(self) -> None:
         self.ended = True
         self.changed.unpark_all()
+
+    def cut_off(self, *, fails: bool) -> None:
+        self.cut = True
+        self.fails = fails
+        self.end()
 
     def break_off(self) -> None:
         self.broken = True
@@ -66,7 +73,7 @@ class MemoryStream(trio.abc.HalfCloseableStream):
             self._check_sending()
             pipe = self._outgoing
             rest = memoryview(data)
-            while rest:
+            while rest and not pipe.broken:  # what is sent into a broken connection is lost
                 room = pipe.capacity - len(pipe.data)
                 if room > 0:
                     pipe.data += rest[:room]
@@ -104,7 +111,7 @@ class MemoryStream(trio.abc.HalfCloseableStream):
             while True:
                 if self._closed:
                     raise trio.ClosedResourceError("this stream is closed")
-                if pipe.broken:
+                if pipe.broken or (pipe.fails and not pipe.data):
                     raise trio.BrokenResourceError("the connection was reset by the peer")
                 if pipe.data or pipe.ended:
                     break
@@ -134,6 +141,24 @@ class MemoryStream(trio.abc.HalfCloseableStream):
         self._close()
         self._outgoing.break_off()
 
+    def cut(self, *, reset: bool) -> None:
+        """Break the connection behind what was sent, as a network does that fails.
+
+        The peer can still read what is on its way to it, and only then finds out; until then what
+        it sends is lost without an error.
+
+        Args:
+            reset: the peer gets an error behind what it reads, not the end of the stream.
+        """
+        self._outgoing.cut_off(fails=reset)
+        self._close()
+
+    async def wait_taken(self) -> None:
+        """Wait until the peer has read all that was sent, or will read no more."""
+        await trio.lowlevel.checkpoint()
+        while self._outgoing.data:
+            await self._outgoing.changed.park()
+
     def _close(self) -> None:
         self._closed = True
         self._outgoing.end()
@@ -152,7 +177,7 @@ class MemoryStream(trio.abc.HalfCloseableStream):
     def _check_sending(self) -> None:
         if self._closed or (self._outgoing.ended and not self._outgoing.broken):
             raise trio.ClosedResourceError("this stream is closed")
-        if self._outgoing.broken:
+        if self._outgoing.broken and not (self._incoming.cut and self._incoming.data):
             raise trio.BrokenResourceError("the peer has closed the connection")
 
     def _limit(self, max_bytes: int | None) -> int:
