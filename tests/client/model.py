@@ -696,7 +696,8 @@ class World:
             count -= 1
             if not count:
                 break
-            if block.ack == "when_done" and not message._guarded:
+            held = message._holder is subscription  # else it was left, or is another's now
+            if block.ack == "when_done" and held and not message._guarded:
                 self._intend(message)
 
     async def _receive(

@@ -361,6 +361,44 @@ class TestWith:
             assert messages.statistics().in_hand == 0
         assert await answers(server) == []
 
+    async def test_a_loop_that_goes_on_after_a_failed_block_does_not_settle(
+        self, server: Server, client: trio_mqtt.Client
+    ) -> None:
+        async with client.subscribe("a", qos=1) as messages:
+            fill(server, "1", "2", "3")
+            async for message in messages:
+                try:
+                    with message:
+                        assert int(message.text()) != 1
+                except AssertionError:
+                    continue
+                if message.text() == "3":
+                    break
+            assert client.statistics().unclaimed == 1
+            assert await answers(server) == []
+        async with client.subscribe("a", qos=1) as messages:
+            again = await messages.receive()
+            assert (again.text(), again.attempt) == ("1", 2)
+            again.ack()
+        assert await answers(server) == accepted("1", "2", "3")
+
+    async def test_nor_does_it_after_a_task_whose_block_failed(
+        self, server: Server, client: trio_mqtt.Client
+    ) -> None:
+        async def fail(message: trio_mqtt.Message, *, task_status: trio.TaskStatus[None]) -> None:
+            with pytest.raises(ZeroDivisionError), message:
+                task_status.started()
+                raise ZeroDivisionError
+
+        async with client.subscribe("a", qos=1) as messages, trio.open_nursery() as nursery:
+            fill(server, "1", "2")
+            async for message in messages:
+                await nursery.start(fail, message)
+                if message.text() == "2":
+                    break
+        assert client.statistics().unclaimed == 2
+        assert await answers(server) == []
+
     async def test_at_qos_0_it_changes_nothing(
         self, server: Server, client: trio_mqtt.Client
     ) -> None:

@@ -301,7 +301,8 @@ class _Loop:
         message = self._in_hand
         if message is not None:
             self._in_hand = None
-            if not message._guarded and message._holder is not None:  # else it is another's now
+            # Else it was left unclaimed, by a `with` that failed, or is another's now.
+            if not message._guarded and message._holder is subscription:
                 subscription._settle(message, ReasonCode.SUCCESS)
         return subscription._next(self)
 
