@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, get_args
 
 import attrs
 from attrs import validators
 
 from trio_mqtt._enums import PacketType
-
-if TYPE_CHECKING:
-    from trio_mqtt.packets import Packet
+from trio_mqtt.packets import Packet
 
 Ending = Literal["reset", "close"]
 """How a connection breaks: ``"reset"`` is an error on both sides, ``"close"`` the end of stream."""
 
 _LONGEST_LENGTH = 4
 _CONTINUES = 0x80
+
+
+def _check_packet_type(
+    _place: object, _field: attrs.Attribute[type[Packet]], value: object
+) -> None:
+    if value not in get_args(Packet):
+        message = f"packet_type must be the class of a Control Packet, not {value!r}"
+        raise TypeError(message)
 
 
 @attrs.frozen
@@ -29,7 +35,7 @@ class Before:
         nth: which packet of this class, from 1.
     """
 
-    packet_type: type[Packet] = attrs.field(validator=validators.instance_of(type))
+    packet_type: type[Packet] = attrs.field(validator=_check_packet_type)
     nth: int = attrs.field(default=1, validator=validators.ge(1))
 
 
@@ -42,7 +48,7 @@ class After:
         nth: which packet of this class, from 1.
     """
 
-    packet_type: type[Packet] = attrs.field(validator=validators.instance_of(type))
+    packet_type: type[Packet] = attrs.field(validator=_check_packet_type)
     nth: int = attrs.field(default=1, validator=validators.ge(1))
 
 

@@ -34,7 +34,7 @@ class _Pipe:
 
     def cut_off(self, *, fails: bool) -> None:
         self.cut = True
-        self.fails = fails
+        self.fails = fails and not self.ended
         self.end()
 
     def break_off(self) -> None:

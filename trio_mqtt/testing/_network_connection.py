@@ -126,7 +126,7 @@ class NetworkConnection:
                     self._made = True
                     self._streams = (near, far)
                     task_status.started()
-                    self.note_lane()
+                    self._on_change()
                     await self._exchange(near, far)
         finally:
             if not self._made:
