@@ -163,7 +163,24 @@ async def receive(client: Client) -> None:
                 break
 
 
-OPERATIONS: Final = [publish, enqueue, pipeline, subscribe, receive]
+async def begin_another_loop(client: Client) -> None:
+    """What the first loop has in hand is unclaimed, if not at once then by the next one."""
+    interrupt: KeyboardInterrupt | None = None
+    async with client.subscribe("a", qos=1) as messages:
+        client.publish_nowait("a", qos=1)
+        await anext(aiter(messages))
+        try:
+            aiter(messages)
+        except KeyboardInterrupt as error:
+            interrupt = error
+        aiter(messages)
+        assert messages.statistics().in_hand == 0
+        assert client.statistics().unclaimed == 1
+    if interrupt is not None:
+        raise interrupt
+
+
+OPERATIONS: Final = [publish, enqueue, pipeline, subscribe, receive, begin_another_loop]
 
 
 @pytest.mark.parametrize("protocol", [MQTT_5, MQTT_3_1_1], ids=["5", "3.1.1"])

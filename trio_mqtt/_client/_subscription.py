@@ -108,6 +108,7 @@ class Subscription:
 
     # -- taking out: application code ---------------------------------------------------------
 
+    @enable_ki_protection
     def __aiter__(self) -> _Loop:
         """A new loop. What an earlier loop of the same task left in hand becomes unclaimed."""
         task = current_task()
@@ -306,6 +307,7 @@ class _Loop:
                 subscription._settle(message, ReasonCode.SUCCESS)
         return subscription._next(self)
 
+    @enable_ki_protection
     def abandon(self) -> None:
         """Leave the message in hand unclaimed: its task has begun another loop."""
         message = self._in_hand
