@@ -6,9 +6,9 @@ end the transaction, touch our tables, or change how the database is kept. Each 
 savepoint; one that fails is undone, and the others are not.
 
 SQLite itself may end a transaction, with a full disk or at the program's wish (``INSERT OR
-ROLLBACK``, ``RAISE(ROLLBACK)``). What the program then still writes goes into a transaction that
-Python begins, since the connection has an isolation level, and that has no savepoint of ours: so it
-shows, is rolled back, and all is done again without that effect.
+ROLLBACK``, ``RAISE(ROLLBACK)``). Our savepoint is gone then, and all is done again without that
+effect. Rows that it still tries to write are refused: as the connection has an isolation level,
+Python would begin a transaction for them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 _T_co = TypeVar("_T_co", covariant=True)
 
-_SAVEPOINT: Final = "trio_mqtt_effect"
+_SAVEPOINT: Final = "trio_mqtt_effect /* made by trio_mqtt */"
+"""With a comment, as a statement that an effect writes alike would not be compiled and checked."""
 _NO_END: Final = (
     "It is part of a transaction that is committed after it. So it cannot use BEGIN, COMMIT,"
     " ROLLBACK, executescript() or 'with connection', which end one; ATTACH, DETACH; PRAGMAs that"
@@ -37,6 +38,7 @@ _NO_END: Final = (
 
 _HARMLESS: Final = frozenset(
     {
+        sqlite3.SQLITE_ANALYZE,
         sqlite3.SQLITE_FUNCTION,
         sqlite3.SQLITE_READ,
         sqlite3.SQLITE_RECURSIVE,

@@ -57,9 +57,9 @@ def migrate(connection: sqlite3.Connection, version: int, client_id: str) -> Non
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {newest_version()}")
         if version < newest_version():
-            connection.execute("COMMIT")
+            connection.commit()
     finally:
-        connection.rollback()  # does nothing after COMMIT
+        connection.rollback()  # does nothing after commit()
 
 
 def client_of(connection: sqlite3.Connection) -> str | None:

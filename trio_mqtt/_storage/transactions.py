@@ -68,7 +68,7 @@ def _try_steps(
                 if error is None:
                     changes.update(step.changes)
         write(connection, changes)
-        connection.execute("COMMIT")
+        connection.commit()  # not execute(): from its cache an effect would get it unchecked
     finally:
         # It is over after COMMIT, and SQLite may have ended it by itself: then this does nothing.
         connection.rollback()
