@@ -19,6 +19,7 @@ from trio.testing import wait_all_tasks_blocked
 from trio_mqtt import (
     MQTT_5,
     FeatureNotSupported,
+    LocalProtocolError,
     Message,
     Protocol,
     PublishRejected,
@@ -369,6 +370,7 @@ class World:
         self._blocks: list[Block] = []
         self._routed = 0
         self._intended: set[Message] = set()  # settled by the program
+        self._looped: set[Message] = set()  # among them, by a loop that asked for its next one
         self._kept: list[Message] = []  # taken, to be settled at some later time
         self._released: set[int] = set()
         self._accepted: set[bytes] = set()
@@ -698,6 +700,8 @@ class World:
                 break
             held = message._holder is subscription  # else it was left, or is another's now
             if block.ack == "when_done" and held and not message._guarded:
+                if message.qos and message.settled is None:
+                    self._looped.add(message)
                 self._intend(message)
 
     async def _receive(
@@ -767,6 +771,8 @@ class World:
             self._kept.append(message)
         elif action == 11:
             await trio.sleep(random.choice((0, 0.5, 1, 9, 12, 40)))
+        elif action == 12:
+            self._nursery.start_soon(self._work_later, message, random)
 
     def _reject(self, message: Message, random: Random) -> None:
         if message.qos and self._is_5:
@@ -799,6 +805,14 @@ class World:
                 await trio.lowlevel.checkpoint()
             await trio.sleep(random.choice((0, 0, 1, 20)))
             self._intend(message)
+
+    async def _work_later(self, message: Message, random: Random) -> None:
+        """In a task that the loop does not wait for."""
+        if message in self._looped:
+            with pytest.raises(LocalProtocolError, match="too late"), message:
+                boom()
+        else:
+            await self._work(message, random)
 
     def settle(self, random: Random) -> None:
         """A message that was taken long ago."""

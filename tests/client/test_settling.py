@@ -399,6 +399,70 @@ class TestWith:
         assert client.statistics().unclaimed == 2
         assert await answers(server) == []
 
+    async def test_too_late_it_says_so(self, server: Server, client: trio_mqtt.Client) -> None:
+        """The loop settles what a task of its own does not guard in time; never silently."""
+        complaints: list[str] = []
+
+        async def work(message: trio_mqtt.Message) -> None:
+            with pytest.raises(trio_mqtt.LocalProtocolError) as caught, message:
+                raise AssertionError("not reached")
+            complaints.append(str(caught.value))
+
+        async with client.subscribe("a", qos=2) as messages, trio.open_nursery() as nursery:
+            fill(server, "1", qos=1)
+            fill(server, "2", qos=2)
+            fill(server, "3", qos=1)
+            async for message in messages:
+                if message.text() == "3":
+                    break
+                nursery.start_soon(work, message)
+        assert len(complaints) == 2
+        for complaint in complaints:
+            assert "message to 'a'" in complaint
+            assert "await nursery.start(" in complaint
+            assert "task_status.started()" in complaint
+            assert 'ack="manual"' in complaint
+
+    @pytest.mark.parametrize("settle", ["ack", "reject", "block"])
+    async def test_it_is_not_too_late_for_what_the_program_has_settled(
+        self, server: Server, client: trio_mqtt.Client, settle: str
+    ) -> None:
+        async with client.subscribe("a", qos=1) as messages:
+            fill(server, "1", "2")
+            settled: list[trio_mqtt.Message] = []
+            async for message in messages:
+                for each in settled:
+                    with each:
+                        pass
+                if settled:
+                    break
+                if settle == "ack":
+                    message.ack()
+                elif settle == "reject":
+                    message.reject()
+                else:
+                    with message:
+                        pass
+                settled.append(message)
+        reason_code = ReasonCode.UNSPECIFIED_ERROR if settle == "reject" else 0
+        assert await answers(server) == [("1", reason_code)]
+
+    @pytest.mark.parametrize(("qos", "ack"), [(0, "when_done"), (1, "on_receipt"), (1, "manual")])
+    async def test_it_is_not_too_late_where_the_loop_settles_nothing(
+        self, server: Server, client: trio_mqtt.Client, qos: int, ack: Any
+    ) -> None:
+        async with client.subscribe("a", qos=1, ack=ack) as messages:
+            fill(server, "1", "2", qos=qos)
+            seen: list[trio_mqtt.Message] = []
+            async for message in messages:
+                seen.append(message)
+                if len(seen) == 2:
+                    break
+            for message in seen:
+                with message:
+                    pass
+        assert await answers(server) == (accepted("1", "2") if qos else [])
+
     async def test_at_qos_0_it_changes_nothing(
         self, server: Server, client: trio_mqtt.Client
     ) -> None:

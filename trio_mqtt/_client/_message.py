@@ -65,6 +65,11 @@ class Message(IncomingMessage):
     At QoS 1 and 2 it is acknowledged when it is *settled*: by the loop that received it asking for
     its next message, by `ack`, by `reject`, or by the end of a ``with message:`` block.
 
+    A ``with message:`` block must begin before the loop asks for its next message: after that it
+    is too late, the message is settled, and the block raises `LocalProtocolError`. To hand messages
+    over to tasks, use ``await nursery.start(work, message)`` and call ``task_status.started()``
+    inside the block; or subscribe with ``ack="manual"``.
+
     Your tests can make one: ``Message("a/topic", b"payload")``; settling it does nothing.
 
     Attributes:
@@ -83,7 +88,8 @@ class Message(IncomingMessage):
     _arrival: int = attrs.field(default=0, init=False, repr=False)
     _holder: Holder | None = attrs.field(default=None, init=False, repr=False)
     _shared: SharedReceipt | None = attrs.field(default=None, init=False, repr=False)
-    _guarded: bool = attrs.field(default=False, init=False, repr=False)
+    # Whether it is in a `with`; None if the loop has settled it, so that one would come too late.
+    _guarded: bool | None = attrs.field(default=False, init=False, repr=False)
 
     @property
     def content_type(self) -> str | None:
@@ -179,7 +185,19 @@ class Message(IncomingMessage):
 
     @enable_ki_protection
     def __enter__(self) -> Self:
-        """Keep the message held until the block is done, whatever the loop does."""
+        """Keep the message held until the block is done, whatever the loop does.
+
+        Raises:
+            LocalProtocolError: the loop has settled it already, by asking for its next message.
+        """
+        if self._guarded is None:
+            message = (
+                f"`with` comes too late for the message to {self.topic!r}: the loop that received "
+                "it has asked for its next message since, and thereby settled this one; start the "
+                "task with `await nursery.start(work, message)` and call task_status.started() "
+                'inside the `with`, or subscribe with ack="manual"'
+            )
+            raise LocalProtocolError(message)
         self._guarded = True
         return self
 

@@ -304,6 +304,8 @@ class _Loop:
             self._in_hand = None
             # Else it was left unclaimed, by a `with` that failed, or is another's now.
             if not message._guarded and message._holder is subscription:
+                if message.settled is None:
+                    message._guarded = None  # a `with` would come too late
                 subscription._settle(message, ReasonCode.SUCCESS)
         return subscription._next(self)
 
