@@ -209,10 +209,12 @@ class SessionState:
     def forget_received(self, packet_id: int) -> int:
         """Forget a QoS 2 identifier; says which batch must be on disk before that shows."""
         self.received.pop(packet_id, None)
-        if self.journal is not None and packet_id in self._stored_received:
+        if self.journal is None:
+            return 0
+        if packet_id in self._stored_received:
             self._stored_received.discard(packet_id)
             return self.journal.delete((RECEIVED, packet_id))
-        return 0
+        return self.journal.after((RECEIVED, packet_id))  # it may be forgotten but not on disk
 
     def holds(self, message: IncomingMessage) -> bool:
         """Whether the Server will send this message of an earlier connection again."""
