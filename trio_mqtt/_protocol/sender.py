@@ -243,6 +243,9 @@ class Sender:
             ):
                 message.verdict = packet
             return None
+        not_found = packet.reason_code is ReasonCode.PACKET_IDENTIFIER_NOT_FOUND
+        if not_found and packet_id in self._outside:
+            packet = PubComp(packet_id)  # the PUBREL of the earlier connection had come (3.7.2.1)
         self._session.finish(message)
         self._give_back(message)
         message.acknowledgement = packet if packet.reason_code else message.verdict or packet
