@@ -22,6 +22,7 @@ from trio_mqtt.testing import (
     open_proxy,
     open_server,
 )
+from trio_mqtt.testing._network_connection import _part
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -117,6 +118,35 @@ async def test_a_break_does_not_overtake_what_has_passed(ending: Any, size: int)
             assert await read_all(client) == (b"\0", ending)
             await client.aclose()
             await server.aclose()
+
+
+@each_ending
+async def test_a_break_waits_until_the_system_has_sent_all(ending: Any) -> None:
+    sent = 0
+
+    async def fill() -> None:
+        nonlocal sent
+        while True:
+            sent += await server.socket.send(bytes(10_000))
+
+    async def part() -> None:
+        await _part(server, ending)
+        await server.aclose()
+
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with listener, trio.open_nursery() as nursery:
+        client = await trio.open_tcp_stream(*listener.socket.getsockname())
+        server = await listener.accept()
+        async with trio.open_nursery() as filling:
+            filling.start_soon(fill)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            filling.cancel_scope.cancel()
+        await client.send_all(DATA)  # a socket closed with bytes unread is reset
+        nursery.start_soon(part)
+        await trio.testing.wait_all_tasks_blocked()
+        data, seen = await read_all(client)
+        await client.aclose()
+    assert (len(data), seen) == (sent, ending)
 
 
 async def test_no_answer_to_the_last_byte_comes_back() -> None:

@@ -49,8 +49,8 @@ class Junction(Protocol):
 class Lane:
     """Passes bytes in one direction, as far as the faults let it.
 
-    Invariant: with the last byte that passes in front of a cut, the connection breaks, and no
-    other task runs in between. So nothing that answers it can come back.
+    Invariant: between the last byte that passes in front of a cut, and the break, nothing passes
+    in the other direction. So nothing that answers it can come back.
 
     Args:
         trap: where it is cut or stalled.
@@ -90,12 +90,11 @@ class Lane:
     ) -> None:
         data: bytes | None = b""  # the first place may be in front of all bytes
         while data is not None:
-            if not self.deaf:
-                size, action = self._trap.spring(data)
-                await self._pass(data[:size], sink, is_last=action == "cut")
-                if action == "stall":
-                    await self._pass_nothing(receive)
-                    return
+            size, action = self._trap.spring(data)
+            await self._pass(data[:size], sink, is_last=action == "cut")
+            if action == "stall":
+                await self._pass_nothing(receive)
+                return
             data = await receive()
             if data == b"":
                 await self._end(sink)
