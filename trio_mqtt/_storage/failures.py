@@ -28,14 +28,14 @@ _PRIMARY: Final = 0xFF
 """The part of an extended result code that tells its kind."""
 
 
-def code_of(error: sqlite3.Error) -> int:
+def code_of(error: Exception) -> int:
     """The primary result code; SQLITE_ERROR where Python noticed by itself."""
     code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
     return code & _PRIMARY
 
 
 def storage_error(
-    doing: str, error: sqlite3.Error, *, otherwise: str = "SQLite refused"
+    doing: str, error: Exception, *, otherwise: str = "SQLite refused"
 ) -> StorageError:
     """What to raise from an error of SQLite that came up while `doing`, which names the file."""
     reason = _REASONS.get(code_of(error), otherwise)

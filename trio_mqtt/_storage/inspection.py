@@ -37,13 +37,16 @@ def inspect(path: Path, client_id: str) -> list[tuple[RecordKey, bytes]] | None:
         StorageError: it keeps no Session of this client that could be read.
     """
     wal = size_of(beside(path, "-wal"))
-    if not size_of(path):
+    size = size_of(path)
+    if not size:
         if wal:
             raise StorageError(
                 f"cannot keep a Session in {path}: it is missing or empty, but {path}-wal has what"
                 " was written last; put both back together, or move that away"
             )
         return None
+    if size == 1:  # SQLite takes such a file for an empty one
+        raise StorageError(f"cannot read {path}: it is no SQLite database; choose another file")
     hot = has_hot_journal(path)
     if hot and was_empty(path):
         return None
@@ -54,9 +57,11 @@ def inspect(path: Path, client_id: str) -> list[tuple[RecordKey, bytes]] | None:
             version = identify(connection, path)
             if version == 0 or hot:  # half of a transaction is nothing to check
                 return None
+            if not wal and size % connection.execute("PRAGMA page_size").fetchone()[0]:
+                raise StorageError(f"cannot read {path}: {DAMAGED} (the last page is cut short)")
             check(connection, path, version, client_id)
             return all_records(connection, path) if version == newest_version() else None
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter from a message of SQLite
         raise storage_error(f"cannot read {path}", error, otherwise=DAMAGED) from error
 
 

@@ -57,8 +57,6 @@ def find_place(path: Path) -> Path:
 
 def _problem_with(path: Path) -> str | None:
     directory = path.parent
-    if path.is_dir():
-        return "it is a directory; add the name of a file"
     if not directory.is_dir():
         return f"there is no directory {directory}; make it first"
     if not _permits(directory, os.W_OK | os.X_OK):
@@ -70,6 +68,8 @@ def _problem_with(path: Path) -> str | None:
 
 
 def _problem_with_file(path: Path) -> str | None:
+    if path.is_dir():
+        return "it is a directory; add the name of a file"
     if not path.is_file():
         return "it is no regular file; choose another name"
     if not _permits(path, os.R_OK | os.W_OK):
@@ -84,6 +84,15 @@ def _permits(path: Path, mode: int) -> bool:
 def owner_file(database: Path) -> Path:
     """What is locked by the owner, of which there is one at a time."""
     return beside(database, "-owner")
+
+
+def was_ever_owned(database: Path) -> bool:
+    """Whether there is that file; without it nobody owns the database now."""
+    try:
+        owner_file(database).stat()
+    except OSError:
+        return False
+    return True
 
 
 def take_ownership(database: Path) -> sqlite3.Connection:

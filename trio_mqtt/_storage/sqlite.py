@@ -19,10 +19,10 @@ from trio_mqtt._storage.inspection import all_records, check, identify, inspect
 from trio_mqtt._storage.places import (
     beside,
     find_place,
-    owner_file,
     size_of,
     take_ownership,
     uri_of,
+    was_ever_owned,
 )
 from trio_mqtt._storage.schema import migrate, newest_version
 from trio_mqtt._storage.statements import CACHED_STATEMENTS
@@ -94,12 +94,12 @@ class SQLiteStorage(Storage):
         if self._connection is not None:
             raise StorageBusy(f"{self._path} is open already; close it first")
         path = find_place(self._path)
-        if not owner_file(path).exists():
+        if not was_ever_owned(path):
             # Nobody has it, so that what is refused is left without a trace of us.
             try:
                 inspect(path, client_id)
             except StorageError:
-                if not owner_file(path).exists():
+                if not was_ever_owned(path):
                     raise
         with contextlib.ExitStack() as undo:
             owner = take_ownership(path)
