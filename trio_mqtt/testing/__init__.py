@@ -8,13 +8,13 @@ from __future__ import annotations
 from types import FunctionType
 
 from trio_mqtt.testing._dialogue import Dialogue
-from trio_mqtt.testing._faults import After, Before, Faults
+from trio_mqtt.testing._faults import After, Before, Ending, Faults, Place
 from trio_mqtt.testing._holding import Held
 from trio_mqtt.testing._limits import ServerLimits
 from trio_mqtt.testing._log import LogEntry
 from trio_mqtt.testing._memory import MemoryStream, memory_stream_pair
 from trio_mqtt.testing._network import FaultyNetwork, open_network, open_proxy
-from trio_mqtt.testing._network_connection import NetworkConnection
+from trio_mqtt.testing._network_connection import NetworkConnection, Outcome
 from trio_mqtt.testing._peer import ScriptedPeer
 from trio_mqtt.testing._policy import Authenticate, AuthorizePublish, AuthorizeSubscribe
 from trio_mqtt.testing._server import Server, SessionSnapshot, open_server
@@ -42,6 +42,7 @@ __all__ = [
     "Before",
     "Close",
     "Dialogue",
+    "Ending",
     "Expect",
     "ExpectBytes",
     "ExpectEnd",
@@ -52,7 +53,9 @@ __all__ = [
     "LogEntry",
     "MemoryStream",
     "NetworkConnection",
+    "Outcome",
     "Pause",
+    "Place",
     "Reply",
     "Reset",
     "ScriptedPeer",

@@ -12,7 +12,7 @@ from trio_mqtt._enums import PacketType
 from trio_mqtt.packets import Packet
 
 Ending = Literal["reset", "close"]
-"""How a connection breaks: ``"reset"`` is an error on both sides, ``"close"`` the end of stream."""
+"""How a connection breaks, ``"reset"`` as an error on both sides, ``"close"`` as the end of stream."""
 
 _LONGEST_LENGTH = 4
 _CONTINUES = 0x80
@@ -53,7 +53,7 @@ class After:
 
 
 Place = int | Before | After
-"""A place in one direction of a connection: behind so many bytes, or at a Control Packet.
+"""A place in one direction of a connection, behind so many bytes or at a Control Packet.
 
 Packets are found in MQTT that goes straight over the stream, not inside TLS or WebSocket.
 """

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from trio_mqtt.testing._faults import Ending, Faults
 
 Outcome = Literal["refused", "cut", "closed", "reset"]
+"""How a connection ended, not made, cut by the network, closed by a side, or broken by one."""
 
 _GRACE = 5.0
 """How long a real socket may take to deliver the last bytes and to be closed, in seconds."""
@@ -34,7 +35,7 @@ class NetworkConnection:
         outcome: None as long as it is being made or open; then ``"refused"``, ``"cut"`` by the
             network, ``"closed"`` in good order by both sides or one that is gone, or ``"reset"``
             by one of them.
-        hold: see `Junction`.
+        hold: what the two directions share.
     """
 
     def __init__(self, number: int, faults: Faults, on_change: Callable[[], None]) -> None:
