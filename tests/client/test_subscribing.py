@@ -10,11 +10,13 @@ from trio.testing import wait_all_tasks_blocked
 
 import trio_mqtt
 from trio_mqtt import QoS, ReasonCode, RetainHandling
+from trio_mqtt._client._routes import Route
 from trio_mqtt.packets import (
     ConnAck,
     Connect,
     Disconnect,
     Properties,
+    PubAck,
     Publish,
     SubAck,
     Subscribe,
@@ -29,6 +31,7 @@ from trio_mqtt.testing import (
     ScriptedPeer,
     Send,
     ServerLimits,
+    WaitFor,
     open_server,
 )
 
@@ -499,6 +502,68 @@ class TestLeaving:
             server.resume_reading(client_id)
         await server.wait_until(lambda: server.sessions[client_id].inflight == 0)
         assert client.statistics().unsettled == 0
+
+    @pytest.mark.parametrize("left", ["a/#", "$share/g/a/+", "a/b"])
+    async def test_what_still_arrives_for_it_is_for_no_other_block(self, left: str) -> None:
+        """The identifier tells, though a Topic Filter of another block matches, too."""
+
+        def publish(payload: str, packet_id: int, *identifiers: int) -> Send:
+            properties = Properties(subscription_identifiers=identifiers)
+            return Send(
+                Publish("a/b", payload.encode(), 1, packet_id=packet_id, properties=properties)
+            )
+
+        meanwhile, done = trio.Event(), trio.Event()
+        peer = ScriptedPeer(
+            [
+                *ACCEPT,
+                *(Expect(Subscribe), GRANT),
+                Expect(Unsubscribe),
+                *(Expect(Subscribe), GRANT),
+                publish("first", 1, 2),
+                WaitFor(meanwhile),
+                publish("copy", 2, 1),
+                publish("copy", 3, 2),
+                publish("of both", 4, 1, 2),
+                publish("of one of another time", 5, 99),
+                Expect(PubAck(1)),
+                Expect(PubAck(2)),
+                WaitFor(done),
+                *(Expect(PubAck(number)) for number in (3, 4, 5)),
+                *GOODBYE,
+            ]
+        )
+        async with trio_mqtt.open_client(connector=peer.connect) as client:
+            with pytest.raises(ZeroDivisionError):  # then UNSUBACK is not awaited
+                async with client.subscribe(left, qos=1):
+                    raise ZeroDivisionError
+            async with client.subscribe("a/b", qos=1, keep=True) as messages:
+                (await messages.receive()).ack()
+                meanwhile.set()
+                await wait_all_tasks_blocked()
+                assert client.statistics().strays == 1
+                done.set()
+                assert texts(messages) == ["copy", "of both", "of one of another time"]
+        peer.assert_done()
+
+    async def test_identifiers_out_of_use_are_remembered_in_bounds(
+        self, server: Server, client: trio_mqtt.Client
+    ) -> None:
+        routes = client._deliveries.routes
+        for number in range(4100):
+            request = SubscriptionRequest(f"t/{number}/+")
+            route = Route(
+                request.topic_filter,
+                shared=False,
+                identifier=number + 1,
+                options=request,
+                subscriptions=[],
+            )
+            routes.add(route)
+            routes.remove(route)
+        assert len(routes._left) == len(routes._left_tree) == 4096
+        assert not routes._left_tree.match("t/3/x")
+        assert routes._left_tree.match("t/4/x")
 
     async def test_a_refused_unsubscribe_is_logged(self, caplog: pytest.LogCaptureFixture) -> None:
         refusal = (ReasonCode.NOT_AUTHORIZED,)

@@ -61,6 +61,10 @@ class Route:
 class Routes:
     """All routes of a client.
 
+    A Subscription Identifier is never used again. So one that was given out, and that no route has
+    any more, tells of a subscription that was left: what still arrives for it is for nobody, even
+    if the Topic Filter of another subscription matches, too.
+
     Attributes:
         only: the one subscription that gets every message to a topic, if that is known, else None.
     """
@@ -69,9 +73,14 @@ class Routes:
         self._by_filter: dict[str, Route] = {}
         self._tree: TopicTree[list[Route]] = TopicTree()
         self._last_identifier = 0
+        self._identifiers: set[int] = set()  # that a route has
+        # The Topic Filters that had others, without $share; the one left last at the end.
+        self._left: dict[str, None] = {}
+        self._left_tree: TopicTree[bool] = TopicTree()
         self._only: dict[str, Subscription] = {}
         self.only: Callable[[str], Subscription | None] = self._only.get
-        self._found: dict[str, list[Route]] = {}
+        # The routes by Topic Name, and whether something may still arrive for one that was left.
+        self._found: dict[str, tuple[list[Route], bool]] = {}
 
     def __len__(self) -> int:
         """How many Topic Filters are subscribed."""
@@ -95,6 +104,9 @@ class Routes:
             self._tree.set(plain, [route])
         else:
             siblings.append(route)
+        if route.identifier is not None:
+            self._identifiers.add(route.identifier)
+            self._last_identifier = max(self._last_identifier, route.identifier)
         self.changed()
 
     def remove(self, route: Route) -> None:
@@ -105,7 +117,19 @@ class Routes:
         siblings.remove(route)
         if not siblings:
             self._tree.remove(plain)
+        if route.identifier is not None:
+            self._identifiers.discard(route.identifier)
+            self._note_left(plain)
         self.changed()
+
+    def _note_left(self, plain: str) -> None:
+        self._left.pop(plain, None)
+        self._left[plain] = None
+        self._left_tree.set(plain, value=True)
+        if len(self._left) > _REMEMBERED:
+            oldest = next(iter(self._left))
+            del self._left[oldest]
+            self._left_tree.remove(oldest)
 
     def changed(self) -> None:
         """Forget what was remembered: a subscription came or went."""
@@ -115,23 +139,30 @@ class Routes:
     def find(self, message: Message) -> tuple[list[Subscription], bool]:
         """Who gets a message, each once, and whether anything here is subscribed to it."""
         topic = message.topic
-        routes = self._found.get(topic)
-        if routes is None:
-            routes = self._look_up(topic)
+        found = self._found.get(topic)
+        routes, left = self._look_up(topic) if found is None else found
         identifiers = message.properties.subscription_identifiers
-        if identifiers and len(routes) > 1:
+        if identifiers and (left or len(routes) > 1):
             meant = [route for route in routes if route.identifier in identifiers]
+            if left and not meant and all(map(self._is_out_of_use, identifiers)):
+                return [], False
             routes = meant or routes  # identifiers that nobody here has: by filter
+        if len(routes) == 1:
+            return list(routes[0].receivers()), True
         receivers: dict[Subscription, None] = {}
         for route in routes:
             receivers.update(dict.fromkeys(route.receivers()))
         return list(receivers), bool(routes)
 
-    def _look_up(self, topic: str) -> list[Route]:
+    def _is_out_of_use(self, identifier: int) -> bool:
+        return identifier <= self._last_identifier and identifier not in self._identifiers
+
+    def _look_up(self, topic: str) -> tuple[list[Route], bool]:
         routes = [route for siblings in self._tree.match(topic) for route in siblings]
+        left = bool(self._left_tree.match(topic))
         if len(self._found) >= _REMEMBERED:
             self.changed()
-        self._found[topic] = routes
-        if len(routes) == 1 and len(routes[0].subscriptions) == 1:
+        found = self._found[topic] = routes, left
+        if len(routes) == 1 and len(routes[0].subscriptions) == 1 and not left:
             self._only[topic] = routes[0].subscriptions[0]
-        return routes
+        return found
