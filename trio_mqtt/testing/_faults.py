@@ -12,7 +12,7 @@ from trio_mqtt._enums import PacketType
 from trio_mqtt.packets import Packet
 
 Ending = Literal["reset", "close"]
-"""How a connection breaks, ``"reset"`` as an error on both sides, ``"close"`` as the end of stream."""
+"""How a connection breaks, ``"reset"`` with an error on both sides, ``"close"`` without."""
 
 _LONGEST_LENGTH = 4
 _CONTINUES = 0x80

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from trio_mqtt.testing._faults import Ending, Faults
 
 Outcome = Literal["refused", "cut", "closed", "reset"]
-"""How a connection ended, not made, cut by the network, closed by a side, or broken by one."""
+"""How a connection ended, or was not made."""
 
 _GRACE = 5.0
 """How long a real socket may take to deliver the last bytes and to be closed, in seconds."""
