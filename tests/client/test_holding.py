@@ -59,18 +59,39 @@ async def test_several_holders_and_none(
         open_server() as server,
         trio_mqtt.open_client(connector=server.connect, unclaimed_timeout=500) as client,
     ):
-        async with client.subscribe("a", qos=1) as one, client.subscribe("a", qos=1) as other:
+        async with client.subscribe("a", qos=1) as one, client.subscribe("+", qos=1) as other:
             server.publish("a", "x", qos=1)
             first, second = await one.receive(), await other.receive()
             await trio.sleep(100)
-            assert "held by several subscriptions" in caplog.text
+            assert "held by subscription to '+', subscription to 'a';" in caplog.text
             first.ack()
             second.ack()
+            server.publish("a", "y", qos=1)
+            (await one.receive()).ack()
+            await trio.sleep(100)
+            assert "held by subscription to '+';" in caplog.text
+            (await other.receive()).ack()
         async with client.subscribe("a", qos=1) as one:
             server.publish("a", "x", qos=1)
             await one.receive()
         await trio.sleep(100)
         assert "held by nobody" in caplog.text
+
+
+async def test_who_has_claimed_it_is_named(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with (
+        open_server() as server,
+        trio_mqtt.open_client(connector=server.connect) as client,
+    ):
+        async with client.subscribe("a", qos=1) as first:
+            server.publish("a", "x", qos=1)
+            await first.receive()
+        async with client.subscribe("+", qos=1) as second:
+            await second.receive()
+            await trio.sleep(100)
+            assert "held by subscription to '+';" in caplog.text
 
 
 async def test_a_slight_overrun_is_absorbed_with_one_warning(

@@ -134,6 +134,10 @@ class Buffer:
         self.taken += 1
         return message
 
+    def windowed(self) -> list[Message]:
+        """The messages that are to be acknowledged, in order; they stay here."""
+        return list(self._windowed)
+
     def sort(self) -> None:
         """Restore the order of arrival, after messages were put in that came before others."""
         in_order = sorted(self._windowed, key=_arrival)

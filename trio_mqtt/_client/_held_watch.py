@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING, Final
+from weakref import WeakSet
 
 import trio
 from trio.lowlevel import enable_ki_protection
@@ -18,6 +19,7 @@ from trio_mqtt._client._message import Message
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from trio_mqtt._client._subscription import Subscription
     from trio_mqtt._protocol.receiver import Receiver
 
 LONG: Final = 30.0
@@ -30,10 +32,15 @@ class HeldWatch:
 
     Args:
         start: starts a background task.
+
+    Attributes:
+        receiver: where acknowledgements wait.
+        subscriptions: who may hold a message.
     """
 
     def __init__(self, start: Callable[[Callable[[], Awaitable[None]]], None]) -> None:
         self.receiver: Receiver | None = None
+        self.subscriptions: WeakSet[Subscription] = WeakSet()
         self._start = start
         self._running = False
 
@@ -63,12 +70,14 @@ class HeldWatch:
         return [message for message in self.receiver.oldest() if isinstance(message, Message)]
 
     def _tell(self, message: Message) -> None:
-        holder = "several subscriptions" if message._holder is None else message._holder._name
+        # Subscriptions that share a PUBLISH, and whoever claims one, hold copies of it. They are
+        # looked for only here, so that no message has to carry a list of its copies.
+        names = {each._name for each in self.subscriptions if each._holds(message)}
         _logger.warning(
             "a QoS %d message to %r has been unsettled for %g s, held by %s; until it is settled, "
             "no later message of this QoS can be acknowledged",
             message.qos,
             message.topic,
             LONG,
-            holder,
+            ", ".join(sorted(names)) or "nobody",
         )

@@ -87,6 +87,7 @@ class Subscription:
         self._closed = False
         self._calls = 0
         self._deadline = 0.0
+        deliveries._watch.subscriptions.add(self)
 
     @property
     def granted(self) -> Mapping[str, QoS]:
@@ -230,6 +231,13 @@ class Subscription:
         if message in self._in_hand:
             del self._in_hand[message]
             self._deliveries.leave_unclaimed(message, handed_out=True)
+
+    def _holds(self, original: Message) -> bool:
+        """Whether a PUBLISH, or a copy of it, is in hand or in the buffer."""
+        return any(
+            (each if each._shared is None else each._shared.original) is original
+            for each in (*self._in_hand, *self._buffer.windowed())
+        )
 
     # -- the end ------------------------------------------------------------------------------
 
