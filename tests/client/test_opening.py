@@ -339,6 +339,15 @@ async def test_an_unknown_host_is_told_apart() -> None:
     assert caught.value.stage == "resolve"
 
 
+@pytest.mark.parametrize("host", ["a..b", f"{70 * 'a'}.test", "a\u2000b"])
+async def test_a_host_name_that_is_none_is_told_apart(host: str) -> None:
+    with pytest.raises(trio_mqtt.ConnectFailed, match="is not a host name") as caught:
+        async with trio_mqtt.open_client(f"mqtt://{host}"):
+            raise AssertionError("not reached")
+    assert caught.value.stage == "resolve"
+    assert repr(host) in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("url", "complaint"),
     [

@@ -21,8 +21,8 @@ async def open_tcp(address: ServerAddress) -> AsyncGenerator[trio.abc.Stream]:
     """Connect to a host and port; several addresses of a name are tried as by RFC 8305.
 
     Raises:
-        ConnectFailed: the name is not known (stage ``resolve``), or no address answers (stage
-            ``connect``).
+        ConnectFailed: the name is not known or is none (stage ``resolve``), or no address answers
+            (stage ``connect``).
     """
     async with await _connect(address) as stream:
         yield stream
@@ -35,6 +35,12 @@ async def _connect(address: ServerAddress) -> trio.SocketStream:
         message = (
             f"cannot connect to {address.name}: the host name {address.host!r} is not known "
             f"({error.strerror}); check its spelling and the name service"
+        )
+        raise ConnectFailed(message, stage="resolve") from error
+    except UnicodeError as error:  # of what cannot be encoded for the name service
+        message = (
+            f"cannot connect to {address.name}: {address.host!r} is not a host name ({error}); "
+            "check its spelling"
         )
         raise ConnectFailed(message, stage="resolve") from error
     except OSError as error:
