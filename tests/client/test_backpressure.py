@@ -34,20 +34,23 @@ def taken(subscription: trio_mqtt.Subscription) -> list[int]:
 
 
 async def test_a_full_buffer_stops_the_reader_and_loses_nothing(
-    server: Server, client: trio_mqtt.Client
+    autojump_clock: MockClock, server: Server, client: trio_mqtt.Client
 ) -> None:
     async with client.subscribe("a", buffer=10) as messages:
         flood(server, 500)
         await wait_all_tasks_blocked()
         assert messages.statistics().buffered == 10
+        await trio.sleep(5)
+        assert messages.statistics().buffered == 10
+        assert client.statistics().reading_paused == pytest.approx(5)
         got: list[int] = []
         while len(got) < 500:
             got.append(int((await messages.receive()).text()))
             assert messages.statistics().buffered <= 10
         assert got == list(range(500))
         assert messages.statistics().dropped == 0
-        await wait_all_tasks_blocked()
-        assert client.statistics().reading_paused >= 0
+        await trio.sleep(5)  # reading, now
+        assert client.statistics().reading_paused == pytest.approx(5)
 
 
 async def test_the_bytes_are_bounded_too(server: Server, client: trio_mqtt.Client) -> None:
