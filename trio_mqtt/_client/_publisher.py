@@ -52,7 +52,11 @@ class Publisher:
         retain: bool = False,
         **options: Unpack[PublishOptions],
     ) -> None:
-        """Send one message as soon as there is a place in the window; see `Client.publish`.
+        """Hand over one message, once there is room for it; see `Client.publish`.
+
+        At QoS 1 and 2 it waits in the client's bounded queue for its place in the Server's window,
+        and `send` waits only while that queue is full. At QoS 0 `send` waits while too many bytes
+        are still to be written.
 
         Cancelled, nothing was sent.
 
