@@ -234,6 +234,7 @@ async def run_heater(demo: Demo) -> None:
             username=cable.username,
             password=cable.password,
             will=trio_mqtt.Will(topic=topic, payload="dead", qos=1),
+            reconnect=None,  # it does not come back
         ) as client:
             await client.publish(topic, "alive", qos=1)
             await trio.sleep(demo.seconds / 2)

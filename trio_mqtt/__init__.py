@@ -9,6 +9,8 @@ from trio_mqtt._client._open import open_client
 from trio_mqtt._client._options import Will
 from trio_mqtt._client._outgoing import Delivery, Payload, PublishOptions, PublishResult
 from trio_mqtt._client._publisher import Publisher
+from trio_mqtt._client._reconnecting import Reconnect
+from trio_mqtt._client._session import Session
 from trio_mqtt._client._subscription import Subscription, SubscriptionStatistics
 from trio_mqtt._enums import (
     MQTT_3_1,
@@ -26,9 +28,11 @@ from trio_mqtt._errors import (
     FeatureNotSupported,
     LocalProtocolError,
     MalformedPacket,
+    MessageDropped,
     MQTTError,
     PacketTooLarge,
     PublishRejected,
+    QueueFull,
     RemoteProtocolError,
     SessionLost,
     StorageBusy,
@@ -37,6 +41,8 @@ from trio_mqtt._errors import (
     UnsubscribeRejected,
 )
 from trio_mqtt._protocol.server_info import ServerInfo
+from trio_mqtt._storage.memory import MemoryStorage
+from trio_mqtt._storage.sqlite import SQLiteStorage
 from trio_mqtt._topics import topic_matches
 
 __all__ = [
@@ -54,7 +60,9 @@ __all__ = [
     "LocalProtocolError",
     "MQTTError",
     "MalformedPacket",
+    "MemoryStorage",
     "Message",
+    "MessageDropped",
     "PacketTooLarge",
     "Payload",
     "Protocol",
@@ -63,10 +71,14 @@ __all__ = [
     "PublishResult",
     "Publisher",
     "QoS",
+    "QueueFull",
     "ReasonCode",
+    "Reconnect",
     "RemoteProtocolError",
     "RetainHandling",
+    "SQLiteStorage",
     "ServerInfo",
+    "Session",
     "SessionLost",
     "StorageBusy",
     "StorageError",

@@ -152,7 +152,23 @@ class UnsubscribeRejected(_FiltersRejected):
 
 
 class SessionLost(MQTTError):
-    """The Session ended before the fate of a message was known."""
+    """The Session ended before the fate of a message was known: the Server may have it."""
+
+
+class QueueFull(MQTTError):
+    """The outgoing queue of the Session has no room, and its `overflow` is ``"error"``."""
+
+
+class MessageDropped(MQTTError):
+    """A message was dropped before it was ever sent: it expired, or others had to have its place.
+
+    Attributes:
+        topic: its Topic Name.
+    """
+
+    def __init__(self, message: str, *, topic: str = "") -> None:
+        super().__init__(message)
+        self.topic = topic
 
 
 class StorageError(MQTTError):

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import trio_mqtt
+from tests.client.support import open_once
 from trio_mqtt.testing import open_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    import trio_mqtt
     from trio_mqtt.testing import Server
 
 
@@ -25,5 +26,5 @@ async def server() -> AsyncGenerator[Server]:
 @pytest.fixture
 async def client(server: Server) -> AsyncGenerator[trio_mqtt.Client]:
     """A client of it."""
-    async with trio_mqtt.open_client(connector=server.connect) as client:
+    async with open_once(connector=server.connect) as client:
         yield client

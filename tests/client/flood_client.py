@@ -17,7 +17,7 @@ import trio
 from trio.testing import MockClock
 
 from tests.client.flood_peer import BATCH
-from trio_mqtt import open_client
+from tests.client.support import open_once
 
 if TYPE_CHECKING:
     from trio_mqtt import Client, Subscription
@@ -77,7 +77,7 @@ class Consumer:
 
 async def run(port: int, count: int, overflow: Any, consumer: str) -> None:
     async with (
-        open_client(
+        open_once(
             f"mqtt://127.0.0.1:{port}",
             keep_alive=0,
             connect_timeout=FOREVER,

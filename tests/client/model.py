@@ -27,10 +27,11 @@ from trio_mqtt import (
 )
 from trio_mqtt import ReasonCode as R
 from trio_mqtt._client._buffer import MOST_BYTES, OVERHEAD
-from trio_mqtt._client._sending import MOST_QUEUED
+from trio_mqtt._client._session import MOST_QUEUED
 from trio_mqtt._protocol.exchanges import OutgoingMessage
 from trio_mqtt._protocol.sender import OUTPUT_HIGH_WATER
 from trio_mqtt._topics import topic_matches
+from trio_mqtt.events import MessageReleased
 from trio_mqtt.packets import (
     Disconnect,
     PubAck,
@@ -832,6 +833,8 @@ class World:
     async def watch(self, events: EventStream) -> None:
         """Note which messages were released."""
         async for event in events:
+            if not isinstance(event, MessageReleased):
+                continue
             message = event.message
             assert isinstance(message, Message)
             self._released.add(message._arrival)
@@ -997,7 +1000,7 @@ class World:
 
     def _check_client(self) -> None:
         statistics = self._client.statistics()
-        session = self._client._supervisor.session
+        session = self._client._supervisor.state
         in_flight = sum(isinstance(each, OutgoingMessage) for each in session.identifiers.holders())
         assert statistics.window + in_flight == self._full_window(), "no quota is lost"
         assert statistics.window >= 0

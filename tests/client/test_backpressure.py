@@ -10,6 +10,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 import trio_mqtt
+from tests.client.support import open_once
 from trio_mqtt.packets import PingReq, PubAck, Publish
 from trio_mqtt.testing import open_server
 
@@ -106,7 +107,7 @@ async def test_qos_1_is_never_dropped(
 
 async def test_qos_1_is_bounded_by_receive_maximum(server: Server) -> None:
     async with (
-        trio_mqtt.open_client(connector=server.connect, receive_maximum=7) as client,
+        open_once(connector=server.connect, receive_maximum=7) as client,
         client.subscribe("a", qos=2) as messages,
     ):
         flood(server, 100, qos=1)
@@ -121,9 +122,7 @@ async def test_a_loop_that_publishes_does_not_lock_up(
     server: Server, qos: int, protocol: trio_mqtt.Protocol
 ) -> None:
     """With a buffer of 1 that is always full, at every QoS of what arrives."""
-    async with trio_mqtt.open_client(
-        connector=server.connect, protocol=protocol, receive_maximum=2
-    ) as client:
+    async with open_once(connector=server.connect, protocol=protocol, receive_maximum=2) as client:
         for incoming in (0, 1, 2):
             async with client.subscribe("a", qos=incoming, buffer=1) as messages:
                 flood(server, 50, qos=incoming)
@@ -190,7 +189,7 @@ async def test_a_consumer_that_takes_nothing_costs_the_stall_timeout_once(
 ) -> None:
     async with (
         open_server() as server,
-        trio_mqtt.open_client(connector=server.connect) as client,
+        open_once(connector=server.connect) as client,
         client.subscribe("a", buffer=5) as stalled,
         client.subscribe("b", buffer=5) as busy,
     ):
@@ -249,7 +248,7 @@ async def test_a_slow_consumer_is_not_a_stalled_one(autojump_clock: MockClock) -
     """One pause lasts longer than the stall timeout, and something is taken meanwhile."""
     async with (
         open_server() as server,
-        trio_mqtt.open_client(connector=server.connect) as client,
+        open_once(connector=server.connect) as client,
         client.subscribe("a", buffer=10) as messages,
     ):
         flood(server, 60)
@@ -280,7 +279,7 @@ async def test_pings_go_on_while_reading_is_paused_and_nothing_is_overdue(
 ) -> None:
     async with (
         open_server() as server,
-        trio_mqtt.open_client(connector=server.connect, keep_alive=5, ping_timeout=2) as client,
+        open_once(connector=server.connect, keep_alive=5, ping_timeout=2) as client,
         client.subscribe("a", buffer=2) as messages,
     ):
         flood(server, 20)
@@ -296,7 +295,7 @@ async def test_dead_after_a_pause_is_still_noticed(autojump_clock: MockClock) ->
     with pytest.raises(trio_mqtt.ConnectionLost, match="has sent nothing for 2 s"):
         async with (
             open_server() as server,
-            trio_mqtt.open_client(connector=server.connect, keep_alive=5, ping_timeout=2) as client,
+            open_once(connector=server.connect, keep_alive=5, ping_timeout=2) as client,
             client.subscribe("a", buffer=2) as messages,
         ):
             flood(server, 3)
@@ -314,7 +313,7 @@ async def test_below_mqtt_5_unsettled_messages_hold_the_reader(
     caplog.set_level(logging.WARNING)
     async with (
         open_server() as server,
-        trio_mqtt.open_client(
+        open_once(
             connector=server.connect, protocol=trio_mqtt.MQTT_3_1_1, receive_maximum=5
         ) as client,
         client.subscribe("a", qos=1, ack="manual") as messages,
@@ -346,7 +345,7 @@ async def test_ten_thousand_through_a_buffer_of_one(
 
         async def produce() -> None:
             async with (
-                trio_mqtt.open_client(connector=server.connect) as other,
+                open_once(connector=server.connect) as other,
                 other.open_publisher(qos=0) as publisher,
             ):
                 for number in range(10_000):

@@ -24,7 +24,9 @@ from tests.client.moments import (
     cancelled_at,
     received,
 )
-from trio_mqtt import MQTT_3_1_1, MQTT_5, Client, Protocol, open_client
+from tests.client.support import open_once
+from trio_mqtt import MQTT_3_1_1, MQTT_5, Client, Protocol
+from trio_mqtt.events import MessageReleased
 from trio_mqtt.packets import ConnAck, Disconnect, PubAck, Publish, Unsubscribe
 from trio_mqtt.testing import Server, open_server
 
@@ -44,7 +46,7 @@ async def a_client(
     """A client for one run of a scenario, which still works afterwards and ends in good order."""
     tasks = all_tasks()
     async with open_server() as server:
-        async with open_client(
+        async with open_once(
             connector=server.connect, client_id="c", protocol=protocol, keep_alive=0
         ) as client:
             yield server, client
@@ -339,13 +341,16 @@ async def test_a_loop_over_events(autojump_clock: MockClock) -> None:
                 await wait_all_tasks_blocked()
             with cancelled_at(moment) as alarm:
                 async for event in events:
+                    assert isinstance(event, MessageReleased)
                     got.append(event.message.payload)
                     if len(got) == 2:
                         break
             if was_cancelled(alarm):
                 with trio.fail_after(PATIENCE):
                     while len(got) < 2:
-                        got.append((await anext(events)).message.payload)
+                        event = await anext(events)
+                        assert isinstance(event, MessageReleased)
+                        got.append(event.message.payload)
             assert got == [b"1", b"2"]
         return alarm.rang
 
@@ -362,7 +367,7 @@ async def test_the_whole_block_of_a_client(autojump_clock: MockClock, protocol: 
         tasks = all_tasks()
         async with open_server() as server:
             with cancelled_at(moment) as alarm:
-                async with open_client(
+                async with open_once(
                     connector=server.connect, client_id="c", protocol=protocol
                 ) as client:
                     entered = True
@@ -375,7 +380,7 @@ async def test_the_whole_block_of_a_client(autojump_clock: MockClock, protocol: 
             assert_clean_end(server)
             assert entered <= (received(server, Disconnect) == [Disconnect()])
             assert "c" not in server.sessions
-            async with open_client(connector=server.connect, client_id="c") as client:
+            async with open_once(connector=server.connect, client_id="c") as client:
                 await assert_works(client)
         assert all_tasks() == tasks
         return alarm.rang
@@ -390,7 +395,7 @@ async def test_entry_while_the_server_does_not_answer(autojump_clock: MockClock)
             with server.holding(ConnAck) as held, cancelled_at(moment) as alarm:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(_release_when_idle, held.release)
-                    async with open_client(connector=server.connect, client_id="c"):
+                    async with open_once(connector=server.connect, client_id="c"):
                         pass
             await wait_all_tasks_blocked()
             assert_clean_end(server)
@@ -412,7 +417,7 @@ async def test_exit_with_messages_under_way(autojump_clock: MockClock, qos: int)
         accepted = 0
         async with open_server() as server:
             with cancelled_at(moment) as alarm:
-                async with open_client(connector=server.connect, client_id="c") as client:
+                async with open_once(connector=server.connect, client_id="c") as client:
                     for _ in range(3):
                         client.publish_nowait("a", qos=qos)
                         accepted += 1

@@ -10,6 +10,7 @@ import trio
 import trio.testing
 
 import trio_mqtt
+from tests.client.support import open_once
 from trio_mqtt.testing import Server, open_server
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ async def open_tunnel() -> AsyncGenerator[Tunnel]:
 async def test_a_stream_closed_under_the_reader_is_a_lost_connection() -> None:
     async with open_tunnel() as tunnel:
         with pytest.raises(trio_mqtt.ConnectionLost, match="while reading"):
-            async with trio_mqtt.open_client(connector=tunnel.connect):
+            async with open_once(connector=tunnel.connect):
                 await trio.aclose_forcefully(tunnel.streams[0])
                 await trio.sleep_forever()
 
@@ -49,7 +50,7 @@ async def test_a_stream_closed_under_the_reader_is_a_lost_connection() -> None:
 async def test_a_stream_closed_under_the_writer_is_a_lost_connection() -> None:
     async with open_tunnel() as tunnel:
         with pytest.raises(trio_mqtt.ConnectionLost):
-            async with trio_mqtt.open_client(connector=tunnel.connect) as client:
+            async with open_once(connector=tunnel.connect) as client:
                 tunnel.server.pause_reading(client.server.client_id)
                 client.publish_nowait("a", bytes(50_000_000))
                 await trio.testing.wait_all_tasks_blocked()  # the writer, since nobody reads
@@ -67,5 +68,5 @@ async def test_a_stream_that_comes_closed_is_a_failed_connection() -> None:
                 yield stream
 
         with pytest.raises(trio_mqtt.ConnectFailed, match="broke the connection"):
-            async with trio_mqtt.open_client(connector=connect):
+            async with open_once(connector=connect):
                 pass

@@ -12,6 +12,7 @@ import pytest
 import trio
 
 import trio_mqtt
+from tests.client.support import open_once
 from trio_mqtt import ReasonCode
 from trio_mqtt.testing import open_server
 
@@ -63,7 +64,7 @@ async def test_with_the_test_server() -> None:
 
     async with (
         open_server() as server,
-        trio_mqtt.open_client(connector=server.connect, receive_maximum=2) as client,
+        open_once(connector=server.connect, receive_maximum=2) as client,
         client.subscribe("in", qos=2, buffer=1) as messages,
     ):
         server.authorize_publish = note
@@ -76,7 +77,7 @@ async def test_with_the_test_server() -> None:
 
 async def feed(url: str) -> None:
     async with (
-        trio_mqtt.open_client(url) as client,
+        open_once(url) as client,
         client.open_publisher(qos=1) as one,
         client.open_publisher(qos=2) as two,
     ):
@@ -95,9 +96,9 @@ async def watch(results: trio_mqtt.Subscription, forwarded: Forwarded) -> None:
 async def test_with_mosquitto(mosquitto: RealServer) -> None:
     forwarded: Forwarded = {}
     async with (
-        trio_mqtt.open_client(mosquitto.url, receive_maximum=NO_LIMIT) as watcher,
+        open_once(mosquitto.url, receive_maximum=NO_LIMIT) as watcher,
         watcher.subscribe("out/#", qos=2) as results,
-        trio_mqtt.open_client(mosquitto.url, receive_maximum=NO_LIMIT) as client,
+        open_once(mosquitto.url, receive_maximum=NO_LIMIT) as client,
         client.subscribe("in", qos=2, buffer=1) as messages,
     ):
         assert client.server.receive_maximum == 20

@@ -9,6 +9,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 import trio_mqtt
+from tests.client.support import open_once
 from trio_mqtt import ReasonCode
 from trio_mqtt.packets import ConnAck, Connect, Disconnect, PubAck, Publish, SubAck, Subscribe
 from trio_mqtt.testing import Expect, ExpectEnd, Reply, ScriptedPeer, Send, WaitFor, open_server
@@ -30,7 +31,7 @@ async def test_a_holder_of_the_oldest_is_named_once(
 ) -> None:
     async with (
         open_server() as server,
-        trio_mqtt.open_client(connector=server.connect) as client,
+        open_once(connector=server.connect) as client,
         client.subscribe("slow/+", qos=2) as slow,
         client.subscribe("quick", qos=2) as quick,
     ):
@@ -57,7 +58,7 @@ async def test_several_holders_and_none(
 ) -> None:
     async with (
         open_server() as server,
-        trio_mqtt.open_client(connector=server.connect, unclaimed_timeout=500) as client,
+        open_once(connector=server.connect, unclaimed_timeout=500) as client,
     ):
         async with client.subscribe("a", qos=1) as one, client.subscribe("+", qos=1) as other:
             server.publish("a", "x", qos=1)
@@ -103,7 +104,7 @@ async def test_a_slight_overrun_is_absorbed_with_one_warning(
     peer = ScriptedPeer(
         [*SUBSCRIBED, *publishes, *acknowledged, WaitFor(done), Expect(Disconnect), ExpectEnd()]
     )
-    async with trio_mqtt.open_client(connector=peer.connect, receive_maximum=5) as client:
+    async with open_once(connector=peer.connect, receive_maximum=5) as client:
         async with client.subscribe("a", qos=1, keep=True) as messages:
             await wait_all_tasks_blocked()
             assert client.statistics().receive_maximum_exceeded == 3
@@ -123,7 +124,7 @@ async def test_too_many_messages_end_the_connection_with_nothing_acknowledged() 
     peer = ScriptedPeer([*SUBSCRIBED, *publishes, end])
     with pytest.raises(trio_mqtt.RemoteProtocolError, match="Receive Maximum is 5") as caught:
         async with (
-            trio_mqtt.open_client(connector=peer.connect, receive_maximum=5) as client,
+            open_once(connector=peer.connect, receive_maximum=5) as client,
             client.subscribe("a", qos=1, keep=True),
         ):
             await trio.sleep_forever()
@@ -157,7 +158,7 @@ async def test_what_is_in_doubt_is_told_when_a_publisher_fails() -> None:
 
     async with trio.open_nursery() as outer:
         with pytest.raises(trio_mqtt.ConnectionLost):
-            async with trio_mqtt.open_client(connector=peer.connect) as client:
+            async with open_once(connector=peer.connect) as client:
                 outer.start_soon(publish, client)
                 await wait_all_tasks_blocked()
                 cut.set()

@@ -17,6 +17,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from tests.client.moments import PATIENCE, all_tasks, assert_clean_end, assert_works, received
+from tests.client.support import open_once
 from trio_mqtt import (
     MQTT_3_1_1,
     MQTT_5,
@@ -28,7 +29,6 @@ from trio_mqtt import (
     Protocol,
     ReasonCode,
     RemoteProtocolError,
-    open_client,
 )
 from trio_mqtt.packets import (
     Auth,
@@ -114,7 +114,7 @@ async def provoke(
     tasks = all_tasks()
     start = trio.current_time()
     with pytest.raises(MQTTError) as caught:
-        async with open_client(
+        async with open_once(
             URL,
             connector=partial(peer.connect, chunk=chunk, capacity=capacity),
             keep_alive=keep_alive,
@@ -254,7 +254,7 @@ async def test_silence_is_noticed(autojump_clock: MockClock, stage: Stage) -> No
     if stage is STAGES["closing"]:
         # Then the close timeout is shorter: it ends without an error, and without a word of it.
         start = trio.current_time()
-        async with open_client(connector=ScriptedPeer(script).connect, close_timeout=2) as client:
+        async with open_once(connector=ScriptedPeer(script).connect, close_timeout=2) as client:
             await stage.body(client)
         assert trio.current_time() - start <= 50
         return
@@ -355,7 +355,7 @@ async def test_both_versions_together_take_no_longer_than_the_timeout(
     )
     start = trio.current_time()
     with pytest.raises(ConnectFailed) as caught:
-        async with open_client(connector=peer.connect, connect_timeout=7):
+        async with open_once(connector=peer.connect, connect_timeout=7):
             await trio.sleep_forever()
     assert trio.current_time() - start == 7
     assert "MQTT 5.0 was tried before" in caught.value.__notes__[0]
@@ -373,7 +373,7 @@ async def test_a_refusal_in_the_form_of_mqtt_3_1_1(autojump_clock: MockClock, ch
             ExpectEnd(),
         ],
     )
-    async with open_client(connector=partial(peer.connect, chunk=chunk)) as client:
+    async with open_once(connector=partial(peer.connect, chunk=chunk)) as client:
         assert client.server.protocol is MQTT_3_1_1
     peer.assert_done()
 
@@ -492,7 +492,7 @@ async def test_a_server_that_does_not_read_its_disconnect(autojump_clock: MockCl
 
     start = trio.current_time()
     with pytest.raises(MalformedPacket):
-        async with open_client(URL, connector=connector, protocol=MQTT_5, keep_alive=0) as client:
+        async with open_once(URL, connector=connector, protocol=MQTT_5, keep_alive=0) as client:
             await client.publish("a", bytes(1_000_000))
             await server_end.send_all(b"\x00\x00")
             await trio.sleep_forever()
@@ -511,7 +511,7 @@ async def test_a_server_that_stops_reading(
     async with open_server() as server:
         start = trio.current_time()
         with pytest.raises(ConnectionLost) as caught:
-            async with open_client(
+            async with open_once(
                 URL,
                 connector=partial(server.connect, capacity=1000),
                 client_id="c",
@@ -535,7 +535,7 @@ async def test_closing_while_the_server_does_not_read(
 ) -> None:
     tasks = all_tasks()
     async with open_server() as server:
-        async with open_client(
+        async with open_once(
             connector=partial(server.connect, capacity=1000),
             client_id="c",
             protocol=protocol,
@@ -578,7 +578,7 @@ async def test_a_whole_life_in_small_chunks(
     sent = [(qos, bytes([qos]) * size) for size in (0, 1, 100, 3000) for qos in (0, 1, 2)]
     got: list[tuple[int, bytes]] = []
     async with open_server() as server:
-        async with open_client(
+        async with open_once(
             connector=partial(server.connect, chunk=chunk, capacity=capacity), protocol=protocol
         ) as client:
             async with client.subscribe("a/+", "b/#", qos=2) as messages:
@@ -623,7 +623,7 @@ async def test_a_busy_life_in_random_chunks(autojump_clock: MockClock, protocol:
         ready = trio.Event()
         with trio.fail_after(PATIENCE):
             async with (
-                open_client(connector=connector, protocol=protocol) as client,
+                open_once(connector=connector, protocol=protocol) as client,
                 trio.open_nursery() as nursery,
             ):
                 nursery.start_soon(consume, client)

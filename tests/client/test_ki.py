@@ -19,7 +19,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 import trio_mqtt
 from tests.client.moments import PATIENCE, assert_works, received, sent
-from trio_mqtt import MQTT_3_1_1, MQTT_5, Client, Protocol, open_client
+from tests.client.support import open_once
+from trio_mqtt import MQTT_3_1_1, MQTT_5, Client, Protocol
 from trio_mqtt._protocol.exchanges import OutgoingMessage
 from trio_mqtt.packets import Connect, Disconnect, Publish, PubRel
 from trio_mqtt.testing import Server, open_server
@@ -98,7 +99,7 @@ def at_every_line(scenario: Callable[[int], Awaitable[bool]], *, at_least: int) 
 
 def assert_consistent(client: Client) -> None:
     """Check that what belongs together was changed together."""
-    session = client._supervisor.session
+    session = client._supervisor.state
     connection = client._supervisor.connection
     assert connection is not None
     in_flight = [
@@ -191,7 +192,7 @@ def test_an_interrupted_operation_is_done_or_not_and_the_client_works(
     async def scenario(moment: int) -> bool:
         interrupted = False
         async with open_server() as server:
-            async with open_client(
+            async with open_once(
                 connector=server.connect, client_id="c", protocol=protocol, keep_alive=0
             ) as client:
                 interrupter = Interrupter(moment)
@@ -230,7 +231,7 @@ def test_the_interrupt_leaves_the_block_alone_and_nobody_is_left_behind() -> Non
             interrupter = Interrupter(moment)
             try:
                 with trio.fail_after(PATIENCE), interrupter:
-                    async with open_client(connector=server.connect, client_id="c") as client:
+                    async with open_once(connector=server.connect, client_id="c") as client:
                         inside = entered = True
                         async with client.subscribe("a", qos=2) as messages:
                             await client.publish("a", qos=2)
@@ -247,7 +248,7 @@ def test_the_interrupt_leaves_the_block_alone_and_nobody_is_left_behind() -> Non
             if entered:
                 assert len(received(server, Connect)) == 1
             assert "c" not in server.sessions
-            async with open_client(connector=server.connect, client_id="c") as client:
+            async with open_once(connector=server.connect, client_id="c") as client:
                 await assert_works(client)
         return interrupter.rang
 
@@ -258,7 +259,7 @@ def test_the_interrupt_wins_over_a_lost_connection_and_over_an_error_of_the_body
     async def main() -> None:
         async with (
             open_server() as server,
-            open_client(connector=server.connect, client_id="c") as client,
+            open_once(connector=server.connect, client_id="c") as client,
         ):
             with server.holding(PubRel):
                 client.publish_nowait("a", qos=2)
@@ -281,7 +282,7 @@ def test_an_interrupt_while_closing_ends_the_wait() -> None:
             with server.holding(PubRel):
                 start = trio.current_time()
                 try:
-                    async with open_client(connector=server.connect, close_timeout=20) as client:
+                    async with open_once(connector=server.connect, close_timeout=20) as client:
                         server.pause_reading(client.server.client_id)
                         client.publish_nowait("a", qos=2)
                 except KeyboardInterrupt:

@@ -8,6 +8,7 @@ import pytest
 import trio
 
 import trio_mqtt
+from tests.client.support import open_once
 from trio_mqtt.packets import (
     ConnAck,
     Connect,
@@ -37,26 +38,41 @@ async def test_pingreq_goes_out_in_time_and_again(autojump_clock: MockClock) -> 
     in_time = [ExpectSilence(8.9), Expect(PingReq), Send(PingResp())]
     peer = ScriptedPeer([*ACCEPT, *in_time * 5, *GOODBYE])
     start = trio.current_time()
-    async with trio_mqtt.open_client(connector=peer.connect, keep_alive=10):
+    async with open_once(connector=peer.connect, keep_alive=10):
         await trio.sleep(46)
     assert trio.current_time() - start == 46
     peer.assert_done()
 
 
-async def test_no_pingreq_while_something_else_is_sent(autojump_clock: MockClock) -> None:
+async def test_no_pingreq_while_something_is_sent_and_answered(autojump_clock: MockClock) -> None:
     async with (
         open_server() as server,
-        trio_mqtt.open_client(connector=server.connect, keep_alive=10) as client,
+        open_once(connector=server.connect, keep_alive=10) as client,
     ):
         for _ in range(20):
             await trio.sleep(5)
-            await client.publish("a")
+            await client.publish("a", qos=1)
         assert not [entry for entry in server.log if isinstance(entry.packet, PingReq)]
+
+
+@pytest.mark.parametrize("qos", [0, 1])
+async def test_who_publishes_to_a_dead_connection_notices(
+    qos: int, autojump_clock: MockClock
+) -> None:
+    async with open_server() as server:
+        with pytest.raises(trio_mqtt.ConnectionLost, match="PINGREQ"):
+            async with open_once(connector=server.connect, client_id="c", keep_alive=10) as client:
+                server.pause_reading("c")
+                start = trio.current_time()
+                while trio.current_time() < start + 60:
+                    await client.enqueue("a", qos=qos)
+                    await trio.sleep(1)
+        assert trio.current_time() - start == pytest.approx(19, abs=1)  # 9 until PINGREQ, and 10
 
 
 async def test_keep_alive_0_sends_none(autojump_clock: MockClock) -> None:
     peer = ScriptedPeer([*ACCEPT, ExpectSilence(50_000), *GOODBYE])
-    async with trio_mqtt.open_client(connector=peer.connect, keep_alive=0):
+    async with open_once(connector=peer.connect, keep_alive=0):
         await trio.sleep(50_001)
     peer.assert_done()
 
@@ -72,7 +88,7 @@ async def test_the_server_s_keep_alive_replaces_ours(autojump_clock: MockClock) 
             *GOODBYE,
         ]
     )
-    async with trio_mqtt.open_client(connector=peer.connect, keep_alive=60) as client:
+    async with open_once(connector=peer.connect, keep_alive=60) as client:
         assert client.server.keep_alive == 20
         await trio.sleep(19)
     peer.assert_done()
@@ -82,7 +98,7 @@ async def test_no_answer_to_pingreq_is_a_loss(autojump_clock: MockClock) -> None
     peer = ScriptedPeer([*ACCEPT, Expect(PingReq), ExpectEnd()], timeout=1000)
     start = trio.current_time()
     with pytest.raises(trio_mqtt.ConnectionLost, match="has sent nothing for 7 s"):
-        async with trio_mqtt.open_client(connector=peer.connect, keep_alive=10, ping_timeout=7):
+        async with open_once(connector=peer.connect, keep_alive=10, ping_timeout=7):
             await trio.sleep_forever()
     assert trio.current_time() - start == pytest.approx(9 + 7)
 
@@ -91,7 +107,7 @@ async def test_pings_go_on_while_an_answer_is_awaited(autojump_clock: MockClock)
     peer = ScriptedPeer([*ACCEPT, *[Expect(PingReq)] * 4, ExpectEnd()], timeout=1000)
     start = trio.current_time()
     with pytest.raises(trio_mqtt.ConnectionLost):
-        async with trio_mqtt.open_client(connector=peer.connect, keep_alive=10, ping_timeout=30):
+        async with open_once(connector=peer.connect, keep_alive=10, ping_timeout=30):
             await trio.sleep_forever()
     assert trio.current_time() - start == pytest.approx(9 + 30)
 
@@ -104,7 +120,7 @@ async def test_any_byte_is_a_sign_of_life(autojump_clock: MockClock) -> None:
     )
     start = trio.current_time()
     with pytest.raises(trio_mqtt.ConnectionLost):
-        async with trio_mqtt.open_client(connector=peer.connect, keep_alive=10, ping_timeout=7):
+        async with open_once(connector=peer.connect, keep_alive=10, ping_timeout=7):
             await trio.sleep_forever()
     assert trio.current_time() - start == pytest.approx(11 * 9 + 7)
 
@@ -113,7 +129,7 @@ async def test_a_server_that_stops_reading_is_noticed(autojump_clock: MockClock)
     async with open_server() as server:
         start = trio.current_time()
         with pytest.raises(trio_mqtt.ConnectionLost, match="has sent nothing"):
-            async with trio_mqtt.open_client(
+            async with open_once(
                 connector=lambda: server.connect(capacity=100), keep_alive=10, ping_timeout=5
             ) as client:
                 server.pause_reading(client.server.client_id)

@@ -11,6 +11,7 @@ import pytest
 import trio
 
 import trio_mqtt
+from tests.client.support import open_once
 from trio_mqtt import ReasonCode
 from trio_mqtt.packets import (
     ConnAck,
@@ -59,7 +60,7 @@ async def failing_connector(error: Exception) -> AsyncGenerator[trio.abc.Stream]
 
 async def test_a_normal_end_says_goodbye() -> None:
     peer = ScriptedPeer([*ACCEPT, *GOODBYE])
-    async with trio_mqtt.open_client(connector=peer.connect) as client:
+    async with open_once(connector=peer.connect) as client:
         assert client.server.protocol is trio_mqtt.MQTT_5
     peer.assert_done()
 
@@ -74,7 +75,7 @@ async def test_connect_says_what_was_asked_for() -> None:
         password=b"secret",
     )
     peer = ScriptedPeer([expected, Send(ConnAck()), *GOODBYE])
-    async with trio_mqtt.open_client(
+    async with open_once(
         connector=peer.connect,
         client_id="me",
         keep_alive=30,
@@ -101,7 +102,7 @@ async def test_a_generated_client_id_has_23_letters_and_digits() -> None:
     names: set[str] = set()
     for _ in range(3):
         peer = ScriptedPeer([*ACCEPT, *GOODBYE])
-        async with trio_mqtt.open_client(connector=peer.connect) as client:
+        async with open_once(connector=peer.connect) as client:
             names.add(client.server.client_id)
     assert len(names) == 3
     assert all(len(name) == 23 and name.isalnum() and name.isascii() for name in names)
@@ -110,7 +111,7 @@ async def test_a_generated_client_id_has_23_letters_and_digits() -> None:
 async def test_the_assigned_client_id_is_told() -> None:
     answer = ConnAck(properties=Properties(assigned_client_identifier="yours"))
     peer = ScriptedPeer([Expect(Connect, client_id=""), Send(answer), *GOODBYE])
-    async with trio_mqtt.open_client(connector=peer.connect, client_id="") as client:
+    async with open_once(connector=peer.connect, client_id="") as client:
         assert client.server.client_id == "yours"
         assert "yours" in repr(client)
 
@@ -119,7 +120,7 @@ async def test_the_exception_of_the_body_leaves_the_block_as_it_is() -> None:
     peer = ScriptedPeer([*ACCEPT, *GOODBYE])
     error = BodyError("mine")
     with pytest.raises(BodyError) as caught:
-        async with trio_mqtt.open_client(connector=peer.connect):
+        async with open_once(connector=peer.connect):
             raise error
     assert caught.value is error
     assert error.__context__ is None
@@ -131,7 +132,7 @@ async def test_a_group_that_the_body_raises_leaves_it_as_it_is() -> None:
     error = ExceptionGroup("mine", [ValueError("one"), BodyError("two")])
     async with open_server() as server:
         with pytest.raises(ExceptionGroup) as caught:
-            async with trio_mqtt.open_client(connector=server.connect):
+            async with open_once(connector=server.connect):
                 raise error
     assert caught.value is error
 
@@ -140,7 +141,7 @@ async def test_the_body_s_exception_wins_over_a_lost_connection(autojump_clock: 
     peer = ScriptedPeer([*ACCEPT, Pause(1), Reset()])
     error = BodyError("mine")
     with pytest.raises(BodyError) as caught:
-        async with trio_mqtt.open_client(connector=peer.connect):
+        async with open_once(connector=peer.connect):
             try:
                 await trio.sleep_forever()
             finally:
@@ -155,7 +156,7 @@ async def test_the_interrupt_of_the_body_wins(
 ) -> None:
     peer = ScriptedPeer([*ACCEPT, Pause(1), Reset()])
     with pytest.raises(kind):
-        async with trio_mqtt.open_client(connector=peer.connect):
+        async with open_once(connector=peer.connect):
             try:
                 await trio.sleep_forever()
             except trio.Cancelled:
@@ -166,7 +167,7 @@ async def test_a_lost_connection_cancels_the_body_and_is_one_error() -> None:
     peer = ScriptedPeer([*ACCEPT, Close()])
     ended = False
     with pytest.raises(trio_mqtt.ConnectionLost, match="closed the connection") as caught:
-        async with trio_mqtt.open_client(connector=peer.connect):
+        async with open_once(connector=peer.connect):
             try:
                 await trio.sleep_forever()
             finally:
@@ -182,7 +183,7 @@ async def test_a_disconnect_of_the_server_is_told_with_its_words() -> None:
         [*ACCEPT, Send(Disconnect(ReasonCode.SERVER_SHUTTING_DOWN, words)), Close()]
     )
     with pytest.raises(trio_mqtt.ConnectionLost, match=r"0x8B.*bye") as caught:
-        async with trio_mqtt.open_client(connector=peer.connect):
+        async with open_once(connector=peer.connect):
             await trio.sleep_forever()
     assert caught.value.reason_code is ReasonCode.SERVER_SHUTTING_DOWN
     assert caught.value.reason_string == "bye"
@@ -193,7 +194,7 @@ async def test_a_disconnect_of_the_server_is_told_with_its_words() -> None:
 async def test_a_body_that_ends_by_itself_after_the_loss_still_gets_the_error() -> None:
     peer = ScriptedPeer([*ACCEPT, Close()])
     with pytest.raises(trio_mqtt.ConnectionLost):
-        async with trio_mqtt.open_client(connector=peer.connect):
+        async with open_once(connector=peer.connect):
             with trio.CancelScope(shield=True):
                 await trio.testing.wait_all_tasks_blocked()
 
@@ -201,7 +202,7 @@ async def test_a_body_that_ends_by_itself_after_the_loss_still_gets_the_error() 
 async def test_the_outer_cancellation_passes_and_says_goodbye() -> None:
     peer = ScriptedPeer([*ACCEPT, *GOODBYE])
     with trio.CancelScope() as scope:
-        async with trio_mqtt.open_client(connector=peer.connect):
+        async with open_once(connector=peer.connect):
             scope.cancel()
             await trio.sleep_forever()
     assert scope.cancelled_caught
@@ -212,7 +213,7 @@ async def test_a_cancelled_group_of_tasks_passes_and_says_goodbye() -> None:
     peer = ScriptedPeer([*ACCEPT, *GOODBYE])
     with trio.CancelScope() as scope:
         async with (
-            trio_mqtt.open_client(connector=peer.connect),
+            open_once(connector=peer.connect),
             trio.open_nursery() as nursery,
         ):
             nursery.start_soon(trio.sleep_forever)
@@ -241,7 +242,7 @@ async def test_waiters_inside_the_body_are_cancelled_those_outside_get_the_error
     async with trio.open_nursery() as outer:
         with pytest.raises(trio_mqtt.ConnectionLost):
             async with (
-                trio_mqtt.open_client(connector=peer.connect) as client,
+                open_once(connector=peer.connect) as client,
                 trio.open_nursery() as inner,
             ):
                 outer.start_soon(wait, client, "outside")
@@ -269,7 +270,7 @@ async def test_each_waiter_gets_an_instance_of_its_own() -> None:
     peer = ScriptedPeer([*ACCEPT, Expect(Publish), Expect(Publish), WaitFor(cut), Reset()])
     async with trio.open_nursery() as outer:
         with pytest.raises(trio_mqtt.ConnectionLost) as caught:
-            async with trio_mqtt.open_client(connector=peer.connect) as client:
+            async with open_once(connector=peer.connect) as client:
                 outer.start_soon(wait, client)
                 outer.start_soon(wait, client)
                 await trio.testing.wait_all_tasks_blocked()
@@ -281,7 +282,7 @@ async def test_each_waiter_gets_an_instance_of_its_own() -> None:
 
 async def test_a_bug_in_the_connector_leaves_the_block_as_it_is() -> None:
     with pytest.raises(ZeroDivisionError):
-        async with trio_mqtt.open_client(connector=lambda: failing_connector(ZeroDivisionError())):
+        async with open_once(connector=lambda: failing_connector(ZeroDivisionError())):
             raise AssertionError("not reached")
 
 
@@ -299,15 +300,13 @@ async def test_a_connector_that_fails_later_cancels_the_body() -> None:
             raise ZeroDivisionError
 
         with pytest.raises(ZeroDivisionError):
-            async with trio_mqtt.open_client(connector=connector):
+            async with open_once(connector=connector):
                 await trio.sleep_forever()
 
 
 async def test_an_os_error_of_the_connector_is_a_failed_connection() -> None:
     with pytest.raises(trio_mqtt.ConnectFailed, match="no way") as caught:
-        async with trio_mqtt.open_client(
-            connector=lambda: failing_connector(OSError(13, "no way"))
-        ):
+        async with open_once(connector=lambda: failing_connector(OSError(13, "no way"))):
             raise AssertionError("not reached")
     assert caught.value.stage == "connect"
     assert isinstance(caught.value, OSError)
@@ -318,7 +317,7 @@ async def test_nobody_listens() -> None:
     port = listeners[0].socket.getsockname()[1]
     await listeners[0].aclose()
     with pytest.raises(trio_mqtt.ConnectFailed, match=f"mqtt://127.0.0.1:{port}") as caught:
-        async with trio_mqtt.open_client(f"mqtt://user:secret@127.0.0.1:{port}"):
+        async with open_once(f"mqtt://user:secret@127.0.0.1:{port}"):
             raise AssertionError("not reached")
     assert caught.value.stage == "connect"
     assert "secret" not in str(caught.value)
@@ -334,7 +333,7 @@ async def test_an_unknown_host_is_told_apart() -> None:
 
     trio.socket.set_custom_hostname_resolver(Resolver())
     with pytest.raises(trio_mqtt.ConnectFailed, match=r"'nowhere\.test' is not known") as caught:
-        async with trio_mqtt.open_client("mqtt://nowhere.test"):
+        async with open_once("mqtt://nowhere.test"):
             raise AssertionError("not reached")
     assert caught.value.stage == "resolve"
 
@@ -364,7 +363,7 @@ async def test_a_host_name_that_is_none_is_told_apart(host: str) -> None:
 )
 async def test_a_bad_url_is_refused(url: str, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint) as caught:
-        async with trio_mqtt.open_client(url):
+        async with open_once(url):
             raise AssertionError("not reached")
     assert "pw" not in str(caught.value)
 
@@ -375,14 +374,14 @@ async def test_credentials_in_the_url_are_unquoted_and_sent() -> None:
     )
     async with peer.listen() as url:
         address = url.replace("mqtt://", "mqtt://a%2Fb:c%3Ad@")
-        async with trio_mqtt.open_client(address):
+        async with open_once(address):
             pass
     peer.assert_done()
 
 
 async def test_a_url_beside_a_connector_names_the_server_and_holds_credentials() -> None:
     peer = ScriptedPeer([Expect(Connect, username="me", password=b"pw"), Send(ConnAck()), *GOODBYE])
-    async with trio_mqtt.open_client("mqtt://me:pw@far.test", connector=peer.connect) as client:
+    async with open_once("mqtt://me:pw@far.test", connector=peer.connect) as client:
         assert "mqtt://far.test:1883" in repr(client)
         assert "pw" not in repr(client)
     peer.assert_done()
@@ -405,7 +404,7 @@ async def test_a_url_beside_a_connector_names_the_server_and_holds_credentials()
 async def test_numbers_out_of_range_are_refused(arguments: dict[str, Any]) -> None:
     async with open_server() as server:
         with pytest.raises(ValueError, match=next(iter(arguments))):
-            async with trio_mqtt.open_client(connector=server.connect, **arguments):
+            async with open_once(connector=server.connect, **arguments):
                 raise AssertionError("not reached")
 
 
@@ -425,7 +424,7 @@ async def test_a_refused_connection(reason_code: ReasonCode, words: str) -> None
     )
     peer = ScriptedPeer([Expect(Connect), Send(answer), Close()])
     with pytest.raises(trio_mqtt.ConnectRejected, match=words) as caught:
-        async with trio_mqtt.open_client(connector=peer.connect):
+        async with open_once(connector=peer.connect):
             raise AssertionError("not reached")
     assert caught.value.reason_code is reason_code
     assert caught.value.reason_string == "go away"
@@ -437,7 +436,7 @@ async def test_no_answer_to_connect_ends_at_the_timeout(autojump_clock: MockCloc
     peer = ScriptedPeer([Expect(Connect), ExpectEnd()], timeout=100)
     start = trio.current_time()
     with pytest.raises(trio_mqtt.ConnectFailed, match="did not answer within 3 s") as caught:
-        async with trio_mqtt.open_client(connector=peer.connect, connect_timeout=3):
+        async with open_once(connector=peer.connect, connect_timeout=3):
             raise AssertionError("not reached")
     assert trio.current_time() - start == 3
     assert caught.value.stage == "CONNECT"
@@ -450,14 +449,14 @@ async def test_a_connector_that_hangs_ends_at_the_timeout(autojump_clock: MockCl
         yield memory_stream_pair()[0]
 
     with pytest.raises(trio_mqtt.ConnectFailed, match="no connection was made within 3 s"):
-        async with trio_mqtt.open_client(connector=connector, connect_timeout=3):
+        async with open_once(connector=connector, connect_timeout=3):
             raise AssertionError("not reached")
 
 
 async def test_the_connect_timeout_is_over_once_connected(autojump_clock: MockClock) -> None:
     async with (
         open_server() as server,
-        trio_mqtt.open_client(connector=server.connect, connect_timeout=1) as client,
+        open_once(connector=server.connect, connect_timeout=1) as client,
     ):
         await trio.sleep(1000)
         await client.publish("a", qos=1)
@@ -472,7 +471,7 @@ async def test_exit_waits_for_what_was_enqueued() -> None:
             *GOODBYE,
         ]
     )
-    async with trio_mqtt.open_client(connector=peer.connect) as client:
+    async with open_once(connector=peer.connect) as client:
         delivery = await client.enqueue("a", qos=1)
     peer.assert_done()
     assert await delivery.wait() == trio_mqtt.PublishResult()
@@ -488,7 +487,7 @@ async def test_exit_after_a_cancellation_waits_for_what_was_enqueued() -> None:
         ]
     )
     with trio.CancelScope() as scope:
-        async with trio_mqtt.open_client(connector=peer.connect) as client:
+        async with open_once(connector=peer.connect) as client:
             client.publish_nowait("a", qos=1)
             scope.cancel()
     peer.assert_done()
@@ -499,7 +498,7 @@ async def test_exit_is_bounded_and_tells_what_was_lost(
 ) -> None:
     peer = ScriptedPeer([*ACCEPT, Expect(Publish), Expect(Disconnect), ExpectEnd()], timeout=100)
     start = trio.current_time()
-    async with trio_mqtt.open_client(connector=peer.connect, close_timeout=5) as client:
+    async with open_once(connector=peer.connect, close_timeout=5) as client:
         delivery = await client.enqueue("a", qos=1)
     assert trio.current_time() - start <= 5
     with pytest.raises(trio_mqtt.SessionLost, match="closed before"):
@@ -521,7 +520,7 @@ async def test_exit_is_bounded_when_the_server_does_not_read(autojump_clock: Moc
             finally:
                 release.set()
 
-    async with trio_mqtt.open_client(connector=connector, close_timeout=5) as client:
+    async with open_once(connector=connector, close_timeout=5) as client:
         await client.publish("a", b"x" * 1000)
     assert trio.current_time() - start == 5
 
@@ -529,7 +528,7 @@ async def test_exit_is_bounded_when_the_server_does_not_read(autojump_clock: Moc
 async def test_using_a_closed_client() -> None:
     async with (
         open_server() as server,
-        trio_mqtt.open_client(connector=server.connect) as client,
+        open_once(connector=server.connect) as client,
     ):
         async with client.subscribe("a") as subscription:
             pass
@@ -558,7 +557,7 @@ async def test_using_a_failed_client(autojump_clock: MockClock) -> None:
     peer = ScriptedPeer([*ACCEPT, Pause(1), Reset()])
     client = None
     with pytest.raises(trio_mqtt.ConnectionLost):
-        async with trio_mqtt.open_client(connector=peer.connect) as client:
+        async with open_once(connector=peer.connect) as client:
             await trio.sleep_forever()
     assert client is not None
     with pytest.raises(trio_mqtt.ConnectionLost):
@@ -576,14 +575,14 @@ async def test_a_receiver_outside_the_body_ends_with_the_client() -> None:
 
     async with trio.open_nursery() as outer, open_server() as server:
         async with (
-            trio_mqtt.open_client(connector=server.connect) as client,
+            open_once(connector=server.connect) as client,
             client.subscribe("a") as subscription,
         ):
             outer.start_soon(receive, subscription)
             await trio.testing.wait_all_tasks_blocked()
         with pytest.raises(trio_mqtt.ConnectionLost):
             async with (
-                trio_mqtt.open_client(connector=server.connect) as client,
+                open_once(connector=server.connect) as client,
                 client.subscribe("a") as subscription,
             ):
                 outer.start_soon(receive, subscription)
@@ -608,7 +607,7 @@ async def test_what_had_arrived_can_be_received_after_the_loss() -> None:
     got: list[bytes] = []
     with pytest.raises(trio_mqtt.ConnectionLost):
         async with (
-            trio_mqtt.open_client(connector=peer.connect) as client,
+            open_once(connector=peer.connect) as client,
             client.subscribe("a") as subscription,
         ):
             with trio.CancelScope(shield=True):
@@ -629,7 +628,7 @@ async def test_garbage_is_answered_with_a_reason_and_is_one_error() -> None:
         ]
     )
     with pytest.raises(trio_mqtt.MalformedPacket, match="type is 0") as caught:
-        async with trio_mqtt.open_client(connector=peer.connect):
+        async with open_once(connector=peer.connect):
             await trio.sleep_forever()
     assert caught.value.reason_code is ReasonCode.MALFORMED_PACKET
     peer.assert_done()
@@ -641,7 +640,7 @@ class TestWill:
     async def run(self, body_error: type[BaseException] | None, **arguments: Any) -> ReasonCode:
         peer = ScriptedPeer([*ACCEPT, Expect(Disconnect), ExpectEnd()])
         try:
-            async with trio_mqtt.open_client(connector=peer.connect, **arguments):
+            async with open_once(connector=peer.connect, **arguments):
                 if body_error is not None:
                     raise body_error
         except BodyError:
@@ -667,7 +666,7 @@ class TestWill:
     async def test_error_below_mqtt_5_closes_without_a_word(self) -> None:
         peer = ScriptedPeer([*ACCEPT, ExpectEnd()])
         with pytest.raises(BodyError):
-            async with trio_mqtt.open_client(
+            async with open_once(
                 connector=peer.connect,
                 will=trio_mqtt.Will(topic="w"),
                 protocol=trio_mqtt.MQTT_3_1_1,
@@ -689,7 +688,7 @@ class TestWill:
             user_properties=(("k", "v"),),
         )
         peer = ScriptedPeer([*ACCEPT, *GOODBYE])
-        async with trio_mqtt.open_client(connector=peer.connect, will=will):
+        async with open_once(connector=peer.connect, will=will):
             pass
         connect = peer.received[0]
         assert isinstance(connect, Connect)
@@ -717,7 +716,7 @@ class TestWill:
     async def test_properties_need_mqtt_5(self) -> None:
         async with open_server() as server:
             with pytest.raises(trio_mqtt.FeatureNotSupported, match="will delay"):
-                async with trio_mqtt.open_client(
+                async with open_once(
                     connector=server.connect,
                     protocol=trio_mqtt.MQTT_3_1_1,
                     will=trio_mqtt.Will(topic="w", delay=5),
@@ -728,14 +727,14 @@ class TestWill:
 async def test_what_mqtt_3_1_1_lacks_is_refused() -> None:
     async with open_server() as server:
         with pytest.raises(trio_mqtt.FeatureNotSupported, match="user properties"):
-            async with trio_mqtt.open_client(
+            async with open_once(
                 connector=server.connect,
                 protocol=trio_mqtt.MQTT_3_1_1,
                 user_properties=(("a", "b"),),
             ):
                 raise AssertionError("not reached")
         with pytest.raises(trio_mqtt.LocalProtocolError, match="user name"):
-            async with trio_mqtt.open_client(
+            async with open_once(
                 connector=server.connect, protocol=trio_mqtt.MQTT_3_1_1, password="x"
             ):
                 raise AssertionError("not reached")
@@ -748,7 +747,7 @@ async def test_credentials_are_never_shown(caplog: pytest.LogCaptureFixture) -> 
         assert server.url is not None
         url = server.url.replace("mqtt://", "mqtt://somebody:hush@")
         with pytest.raises(trio_mqtt.ConnectRejected) as caught:
-            async with trio_mqtt.open_client(url):
+            async with open_once(url):
                 raise AssertionError("not reached")
     assert "hush" not in caplog.text + str(caught.value) + repr(caught.value)
     assert "somebody" not in caplog.text + str(caught.value)

@@ -24,6 +24,7 @@ from tests.client.moments import (
     assert_works,
     received,
 )
+from tests.client.support import open_once
 from trio_mqtt import (
     MQTT_3_1_1,
     MQTT_5,
@@ -35,7 +36,6 @@ from trio_mqtt import (
     Protocol,
     PublishRejected,
     ReasonCode,
-    open_client,
 )
 from trio_mqtt.packets import (
     ConnAck,
@@ -286,7 +286,7 @@ async def test_a_consumer_that_awaits_a_publish_in_its_own_loop_does_not_hang(
     got: list[int] = []
     async with (
         open_server() as server,
-        open_client(
+        open_once(
             connector=server.connect, client_id="c", protocol=protocol, receive_maximum=5
         ) as client,
         client.subscribe("in", qos=2, buffer=1, overflow="wait") as messages,
@@ -311,7 +311,7 @@ async def test_a_consumer_that_subscribes_in_its_own_loop_does_not_hang(
 ) -> None:
     async with (
         open_server() as server,
-        open_client(connector=server.connect) as client,
+        open_once(connector=server.connect) as client,
         client.subscribe("in", buffer=1, overflow="wait") as messages,
     ):
         for number in range(20):
@@ -336,7 +336,7 @@ async def test_ten_qos_0_messages_in_one_segment_all_arrive(
     peer = ScriptedPeer([*subscribed(0), SendBytes(segment), *GOODBYE])
     got: list[bytes] = []
     async with (
-        open_client(connector=peer.connect, protocol=MQTT_5) as client,
+        open_once(connector=peer.connect, protocol=MQTT_5) as client,
         client.subscribe("a", keep=True) as messages,
     ):
         await wait_all_tasks_blocked()
@@ -368,7 +368,7 @@ async def test_a_timed_out_wait_does_not_swallow_a_message(autojump_clock: MockC
 
     async with (
         open_server() as server,
-        open_client(connector=server.connect) as client,
+        open_once(connector=server.connect) as client,
         client.subscribe("a", qos=1) as messages,
         trio.open_nursery() as nursery,
     ):
@@ -392,7 +392,7 @@ async def test_no_message_is_acknowledged_and_then_discarded(
 ) -> None:
     async with (
         open_server() as server,
-        open_client(connector=server.connect, client_id="c", protocol=protocol) as client,
+        open_once(connector=server.connect, client_id="c", protocol=protocol) as client,
         client.subscribe("a", qos=qos, buffer=10, overflow="drop_newest") as messages,
     ):
         for number in range(100):
@@ -437,7 +437,7 @@ async def test_a_qos_2_message_sent_again_is_delivered_once_and_answered_again(
         timeout=PATIENCE,
     )
     async with (
-        open_client(connector=peer.connect, protocol=protocol, keep_alive=0) as client,
+        open_once(connector=peer.connect, protocol=protocol, keep_alive=0) as client,
         client.subscribe("a", qos=2, keep=True) as messages,
     ):
         message = await messages.receive()
@@ -461,7 +461,7 @@ async def test_the_same_filter_twice_feeds_both(
 ) -> None:
     async with (
         open_server() as server,
-        open_client(connector=server.connect, protocol=protocol) as client,
+        open_once(connector=server.connect, protocol=protocol) as client,
         client.subscribe("ov/t") as first,
     ):
         async with client.subscribe("ov/t") as second:
@@ -482,7 +482,7 @@ async def test_a_wildcard_and_a_narrower_filter_are_both_fed(
     limits = ServerLimits(subscription_identifier_available=identifiers)
     async with (
         open_server(limits=limits) as server,
-        open_client(connector=server.connect, protocol=protocol) as client,
+        open_once(connector=server.connect, protocol=protocol) as client,
         client.subscribe("ov/#") as wide,
         client.subscribe("ov/t") as narrow,
     ):
@@ -501,7 +501,7 @@ async def test_a_wildcard_and_a_narrower_filter_are_both_fed(
 async def test_a_shared_subscription_is_fed(autojump_clock: MockClock, protocol: Protocol) -> None:
     async with (
         open_server() as server,
-        open_client(connector=server.connect, protocol=protocol) as client,
+        open_once(connector=server.connect, protocol=protocol) as client,
         client.subscribe("$share/g/f/+", qos=1) as messages,
     ):
         server.publish("f/1", "x", 1)
@@ -520,7 +520,7 @@ async def test_a_slow_consumer_does_not_grow_an_unbounded_queue(
     count, bound = 5000, 10
     async with (
         open_server() as server,
-        open_client(connector=server.connect, client_id="c", protocol=protocol) as client,
+        open_once(connector=server.connect, client_id="c", protocol=protocol) as client,
         client.subscribe(
             "a",
             buffer=bound,
@@ -559,7 +559,7 @@ async def test_a_server_that_slightly_exceeds_our_receive_maximum_is_tolerated(
         timeout=PATIENCE,
     )
     async with (
-        open_client(connector=peer.connect, protocol=MQTT_5, receive_maximum=10) as client,
+        open_once(connector=peer.connect, protocol=MQTT_5, receive_maximum=10) as client,
         client.subscribe("a", qos=qos, keep=True) as messages,
     ):
         await wait_all_tasks_blocked()
@@ -586,7 +586,7 @@ async def test_messages_before_suback_are_delivered(autojump_clock: MockClock) -
         timeout=PATIENCE,
     )
     async with (
-        open_client(connector=peer.connect, protocol=MQTT_5) as client,
+        open_once(connector=peer.connect, protocol=MQTT_5) as client,
         client.subscribe("a", qos=1, keep=True) as messages,
     ):
         first = messages.receive_nowait()
@@ -626,7 +626,7 @@ async def test_both_sides_may_use_the_same_packet_identifier_at_once(
     peer = ScriptedPeer([*subscribed(qos), *steps[qos], *GOODBYE], timeout=PATIENCE)
 
     async with (
-        open_client(connector=peer.connect, protocol=protocol) as client,
+        open_once(connector=peer.connect, protocol=protocol) as client,
         client.subscribe("a", qos=qos, ack="on_receipt", keep=True) as messages,
     ):
         await client.publish("b", b"ours", qos=qos)
@@ -638,7 +638,7 @@ async def test_both_sides_may_use_the_same_packet_identifier_at_once(
 async def test_packet_identifiers_ascend_and_are_not_used_again_at_once(
     autojump_clock: MockClock,
 ) -> None:
-    async with open_server() as server, open_client(connector=server.connect) as client:
+    async with open_server() as server, open_once(connector=server.connect) as client:
         for _ in range(3):
             await client.publish("a", qos=1)
         with server.holding(PubAck):
@@ -654,7 +654,7 @@ async def test_packet_identifiers_ascend_and_are_not_used_again_at_once(
 
 @pytest.mark.parametrize("qos", [1, 2])
 async def test_an_acknowledgement_that_refuses_raises(autojump_clock: MockClock, qos: int) -> None:
-    async with open_server() as server, open_client(connector=server.connect) as client:
+    async with open_server() as server, open_once(connector=server.connect) as client:
         server.authorize_publish = refuse
         with pytest.raises(PublishRejected) as caught:
             await client.publish("a", qos=qos)
@@ -672,7 +672,7 @@ async def test_an_acknowledgement_that_refuses_raises(autojump_clock: MockClock,
 async def test_no_pubrel_follows_a_pubrec_that_refused(autojump_clock: MockClock) -> None:
     refusal = PubRec(1, ReasonCode.NOT_AUTHORIZED)
     peer = ScriptedPeer([*CONNECTED, Expect(Publish), Send(refusal), ExpectSilence(10), *GOODBYE])
-    async with open_client(connector=peer.connect, keep_alive=0) as client:
+    async with open_once(connector=peer.connect, keep_alive=0) as client:
         with pytest.raises(PublishRejected):
             await client.publish("a", qos=2)
         await trio.sleep(11)
@@ -687,7 +687,7 @@ async def test_a_cancelled_publish_leaks_no_place_in_the_window(
     window = 3
     async with (
         open_server(limits=ServerLimits(receive_maximum=window)) as server,
-        open_client(connector=server.connect, protocol=protocol) as client,
+        open_once(connector=server.connect, protocol=protocol) as client,
     ):
         with server.holding(PubAck, PubRec):
             for _ in range(3 * window):
@@ -719,7 +719,7 @@ async def test_an_acknowledgement_for_nothing_is_ignored(
             *GOODBYE,
         ]
     )
-    async with open_client(connector=peer.connect, protocol=protocol, keep_alive=0) as client:
+    async with open_once(connector=peer.connect, protocol=protocol, keep_alive=0) as client:
         await wait_all_tasks_blocked()
         assert client.statistics().stray_acknowledgements == 3
         await client.publish("a", qos=1)
@@ -735,7 +735,7 @@ async def test_a_cancelled_subscribe_and_its_late_suback_do_no_harm(
 ) -> None:
     async with (
         open_server() as server,
-        open_client(connector=server.connect, client_id="c", protocol=protocol) as client,
+        open_once(connector=server.connect, client_id="c", protocol=protocol) as client,
     ):
         with server.holding(SubAck):
             for _ in range(3):
@@ -752,7 +752,7 @@ async def test_a_publish_that_raised_is_not_sent_later(autojump_clock: MockClock
     limits = ServerLimits(maximum_packet_size=100, maximum_qos=1)
     async with (
         open_server(limits=limits) as server,
-        open_client(connector=server.connect) as client,
+        open_once(connector=server.connect) as client,
     ):
         for attempt in (
             partial(client.publish, "a", bytes(1000), qos=1),
@@ -775,7 +775,7 @@ async def test_a_publish_that_raised_is_not_sent_later(autojump_clock: MockClock
 @pytest.mark.parametrize("qos", [0, 1])
 async def test_a_cancelled_publish_tears_no_packet(autojump_clock: MockClock, qos: int) -> None:
     async with open_server() as server:
-        async with open_client(
+        async with open_once(
             connector=partial(server.connect, capacity=100), client_id="c"
         ) as client:
             server.pause_reading("c")
@@ -800,7 +800,7 @@ async def test_the_server_s_receive_maximum_is_kept_and_subscribe_does_not_count
 ) -> None:
     async with (
         open_server(limits=ServerLimits(receive_maximum=window)) as server,
-        open_client(connector=server.connect, client_id="c") as client,
+        open_once(connector=server.connect, client_id="c") as client,
     ):
         with server.holding(PubAck, PubRec):
             deliveries = [client.publish_nowait("a", qos=qos) for _ in range(50)]
@@ -823,7 +823,7 @@ async def test_the_server_s_maximum_packet_size_limits_what_we_send_only(
 ) -> None:
     async with (
         open_server(limits=ServerLimits(maximum_packet_size=100)) as server,
-        open_client(connector=server.connect) as client,
+        open_once(connector=server.connect) as client,
         client.subscribe("a", qos=1) as messages,
     ):
         for publish in (
@@ -858,7 +858,7 @@ async def test_a_server_that_closes_before_connack_does_not_hang_the_client(
     peer = ScriptedPeer([Expect(Connect), Close()])
     start = trio.current_time()
     with pytest.raises(ConnectFailed):
-        async with open_client(connector=peer.connect, protocol=protocol):
+        async with open_once(connector=peer.connect, protocol=protocol):
             pytest.fail("it is not connected")
     assert trio.current_time() == start
 
@@ -867,7 +867,7 @@ async def test_connack_0x86_raises(autojump_clock: MockClock) -> None:
     refusal = ConnAck(reason_code=ReasonCode.BAD_USER_NAME_OR_PASSWORD)
     peer = ScriptedPeer([Expect(Connect), Send(refusal), ExpectEnd()])
     with pytest.raises(ConnectRejected, match="check username and password") as caught:
-        async with open_client(connector=peer.connect):
+        async with open_once(connector=peer.connect):
             pytest.fail("it is not connected")
     assert caught.value.reason_code is ReasonCode.BAD_USER_NAME_OR_PASSWORD
     peer.assert_done()
@@ -889,7 +889,7 @@ async def test_a_tcp_reset_is_noticed(protocol: Protocol) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(trio.serve_listeners, reset_after_connect, listeners)
             with pytest.raises(ConnectionLost, match=f"mqtt://127.0.0.1:{port}"):
-                async with open_client(f"mqtt://127.0.0.1:{port}", protocol=protocol) as client:
+                async with open_once(f"mqtt://127.0.0.1:{port}", protocol=protocol) as client:
                     await client.publish("a", b"x")
                     await trio.sleep_forever()
             nursery.cancel_scope.cancel()
@@ -902,7 +902,7 @@ async def test_pingreq_is_sent_also_if_connack_names_no_keep_alive(
     ping: list[Step] = [Expect(PingReq), Send(PingResp())]
     peer = ScriptedPeer([*CONNECTED, *ping, *ping, *ping, *GOODBYE], timeout=PATIENCE)
     start = trio.current_time()
-    async with open_client(connector=peer.connect, protocol=protocol, keep_alive=10) as client:
+    async with open_once(connector=peer.connect, protocol=protocol, keep_alive=10) as client:
         assert client.server.keep_alive == 10
         await trio.sleep(30)
     assert 30 <= trio.current_time() - start <= 31
@@ -928,7 +928,7 @@ async def test_a_closed_connection_upsets_no_nursery_and_no_cancel_scope(
             for reset in (True, False):
                 with pytest.raises(ConnectionLost):
                     async with (
-                        open_client(connector=server.connect, client_id="c") as client,
+                        open_once(connector=server.connect, client_id="c") as client,
                         trio.open_nursery() as inner,
                         client.subscribe("a") as messages,
                     ):
@@ -937,7 +937,7 @@ async def test_a_closed_connection_upsets_no_nursery_and_no_cancel_scope(
                             server.drop("c", reset=reset)
                             await trio.sleep_forever()
                 await trio.sleep(10)
-            async with open_client(connector=server.connect, client_id="c") as client:
+            async with open_once(connector=server.connect, client_id="c") as client:
                 await assert_works(client)
         assert not scope.cancelled_caught
         assert not scope.cancel_called
@@ -952,10 +952,10 @@ async def test_a_cancelled_connect_leaves_nothing_locked(autojump_clock: MockClo
         with server.holding(ConnAck):
             for _ in range(3):
                 with trio.move_on_after(1) as scope:
-                    async with open_client(connector=server.connect, client_id="c"):
+                    async with open_once(connector=server.connect, client_id="c"):
                         pytest.fail("it is not connected")
                 assert scope.cancelled_caught
-        async with open_client(connector=server.connect, client_id="c") as client:
+        async with open_once(connector=server.connect, client_id="c") as client:
             await assert_works(client)
     assert all_tasks() == tasks
 
@@ -967,7 +967,7 @@ async def test_user_properties_keep_their_repeats_and_order(autojump_clock: Mock
     pairs = (("b", "1"), ("a", "2"), ("b", "3"), ("b", "1"))
     async with (
         open_server() as server,
-        open_client(connector=server.connect) as client,
+        open_once(connector=server.connect) as client,
         client.subscribe("a") as messages,
     ):
         await client.publish("a", user_properties=pairs)
@@ -978,7 +978,7 @@ async def test_user_properties_keep_their_repeats_and_order(autojump_clock: Mock
 async def test_topic_aliases_of_the_server_are_resolved(autojump_clock: MockClock) -> None:
     async with (
         open_server(limits=ServerLimits(outbound_topic_aliases=True)) as server,
-        open_client(connector=server.connect, topic_alias_maximum=2) as client,
+        open_once(connector=server.connect, topic_alias_maximum=2) as client,
         client.subscribe("#") as messages,
     ):
         for _ in range(3):

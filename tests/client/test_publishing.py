@@ -8,6 +8,7 @@ import pytest
 import trio
 
 import trio_mqtt
+from tests.client.support import open_once
 from trio_mqtt import Protocol, PublishResult, ReasonCode
 from trio_mqtt.packets import (
     ConnAck,
@@ -50,7 +51,7 @@ def published(server: Server) -> list[Publish]:
 @pytest.mark.parametrize("protocol", Protocol)
 @pytest.mark.parametrize("qos", [0, 1, 2])
 async def test_each_qos_in_each_version(server: Server, qos: int, protocol: Protocol) -> None:
-    async with trio_mqtt.open_client(connector=server.connect, protocol=protocol) as client:
+    async with open_once(connector=server.connect, protocol=protocol) as client:
         async with client.subscribe("a", qos=2) as messages:
             result = await client.publish("a", b"payload", qos=qos)
             message = await messages.receive()
@@ -75,7 +76,7 @@ async def test_each_qos_in_each_version(server: Server, qos: int, protocol: Prot
 async def test_what_a_payload_can_be(
     server: Server, payload: trio_mqtt.Payload, expected: bytes
 ) -> None:
-    async with trio_mqtt.open_client(connector=server.connect) as client:
+    async with open_once(connector=server.connect) as client:
         await client.publish("a", payload, qos=1)
     (packet,) = published(server)
     assert packet.payload == expected
@@ -84,7 +85,7 @@ async def test_what_a_payload_can_be(
 
 
 async def test_a_bytearray_may_change_once_it_is_published(server: Server) -> None:
-    async with trio_mqtt.open_client(connector=server.connect) as client:
+    async with open_once(connector=server.connect) as client:
         payload = bytearray(b"before")
         delivery = await client.enqueue("a", payload)
         payload[:] = b"after!"
@@ -94,7 +95,7 @@ async def test_a_bytearray_may_change_once_it_is_published(server: Server) -> No
 
 @pytest.mark.parametrize("payload", [None, 5, 1.5, ["a"], {"a": 1}])
 async def test_what_a_payload_cannot_be(server: Server, payload: Any) -> None:
-    async with trio_mqtt.open_client(connector=server.connect) as client:
+    async with open_once(connector=server.connect) as client:
         with pytest.raises(TypeError, match="bytes, bytearray, memoryview or str"):
             await client.publish("a", payload)
         with pytest.raises(trio_mqtt.LocalProtocolError, match="surrogates"):
@@ -104,7 +105,7 @@ async def test_what_a_payload_cannot_be(server: Server, payload: Any) -> None:
 
 
 async def test_properties_arrive(server: Server) -> None:
-    async with trio_mqtt.open_client(connector=server.connect) as client:
+    async with open_once(connector=server.connect) as client:
         await client.publish(
             "a",
             "text",
@@ -129,9 +130,7 @@ async def test_properties_arrive(server: Server) -> None:
 
 
 async def test_properties_need_mqtt_5(server: Server) -> None:
-    async with trio_mqtt.open_client(
-        connector=server.connect, protocol=trio_mqtt.MQTT_3_1_1
-    ) as client:
+    async with open_once(connector=server.connect, protocol=trio_mqtt.MQTT_3_1_1) as client:
         with pytest.raises(trio_mqtt.FeatureNotSupported, match="no properties"):
             await client.publish("a", content_type="x")
         await client.publish("a", "text", qos=1, user_properties=())
@@ -155,7 +154,7 @@ async def test_properties_need_mqtt_5(server: Server) -> None:
 async def test_what_is_refused_before_a_byte_is_sent(
     server: Server, topic: str, arguments: dict[str, Any], error: type[Exception]
 ) -> None:
-    async with trio_mqtt.open_client(connector=server.connect) as client:
+    async with open_once(connector=server.connect) as client:
         with pytest.raises(error):
             await client.publish(topic, **arguments)
         with pytest.raises(error):
@@ -172,7 +171,7 @@ class TestLimits:
     async def test_maximum_qos(self) -> None:
         async with (
             open_server(limits=ServerLimits(maximum_qos=1)) as server,
-            trio_mqtt.open_client(connector=server.connect) as client,
+            open_once(connector=server.connect) as client,
         ):
             with pytest.raises(trio_mqtt.FeatureNotSupported, match="Maximum QoS of 1"):
                 await client.publish("a", qos=2)
@@ -181,7 +180,7 @@ class TestLimits:
     async def test_retain_available(self) -> None:
         async with (
             open_server(limits=ServerLimits(retain_available=False)) as server,
-            trio_mqtt.open_client(connector=server.connect) as client,
+            open_once(connector=server.connect) as client,
         ):
             with pytest.raises(trio_mqtt.FeatureNotSupported, match="retain"):
                 await client.publish("a", retain=True)
@@ -190,7 +189,7 @@ class TestLimits:
     async def test_maximum_packet_size_to_the_byte(self, qos: int) -> None:
         async with (
             open_server(limits=ServerLimits(maximum_packet_size=200)) as server,
-            trio_mqtt.open_client(connector=server.connect) as client,
+            open_once(connector=server.connect) as client,
         ):
             # fixed header 3, topic 3, identifier 2 at QoS 1, property length 1
             room = 200 - 3 - 3 - 1 - (2 if qos else 0)
@@ -211,7 +210,7 @@ class TestLimits:
         """The test server ends the connection if it is exceeded."""
         async with (
             open_server(limits=ServerLimits(receive_maximum=maximum)) as server,
-            trio_mqtt.open_client(connector=server.connect) as client,
+            open_once(connector=server.connect) as client,
         ):
             assert client.statistics().window == maximum
             most = 0
@@ -234,7 +233,7 @@ class TestLimits:
 @pytest.mark.parametrize("qos", [1, 2])
 async def test_a_refused_message(server: Server, qos: int) -> None:
     server.authorize_publish = lambda _client, _publish: ReasonCode.NOT_AUTHORIZED
-    async with trio_mqtt.open_client(connector=server.connect) as client:
+    async with open_once(connector=server.connect) as client:
         with pytest.raises(trio_mqtt.PublishRejected, match="'a/b' with 0x87") as caught:
             await client.publish("a/b", qos=qos)
         assert caught.value.reason_code is ReasonCode.NOT_AUTHORIZED
@@ -257,7 +256,7 @@ async def test_the_words_of_a_refusal_and_of_an_acceptance() -> None:
             *GOODBYE,
         ]
     )
-    async with trio_mqtt.open_client(connector=peer.connect) as client:
+    async with open_once(connector=peer.connect) as client:
         with pytest.raises(trio_mqtt.PublishRejected, match="because") as caught:
             await client.publish("a", qos=1)
         assert caught.value.reason_string == "because"
@@ -291,7 +290,7 @@ async def test_publish_waits_for_the_whole_exchange() -> None:
         done.set()
 
     async with (
-        trio_mqtt.open_client(connector=peer.connect) as client,
+        open_once(connector=peer.connect) as client,
         trio.open_nursery() as nursery,
     ):
         nursery.start_soon(publish, client)
@@ -307,7 +306,7 @@ async def test_publish_waits_for_the_whole_exchange() -> None:
 
 
 async def test_enqueue_does_not_wait_for_the_server(server: Server) -> None:
-    async with trio_mqtt.open_client(connector=server.connect) as client:
+    async with open_once(connector=server.connect) as client:
         with server.holding(PubAck) as held:
             delivery = await client.enqueue("a", qos=1)
             with trio.move_on_after(0):
@@ -324,7 +323,7 @@ async def test_enqueue_does_not_wait_for_the_server(server: Server) -> None:
 
 
 async def test_publish_nowait_blocks_at_the_bounds(server: Server) -> None:
-    async with trio_mqtt.open_client(connector=server.connect) as client:
+    async with open_once(connector=server.connect) as client:
         client_id = client.server.client_id
         await client.publish("a", qos=1)
         server.pause_reading(client_id)
@@ -346,7 +345,7 @@ async def test_publish_nowait_blocks_at_the_bounds(server: Server) -> None:
 
 
 async def test_one_message_larger_than_every_bound_passes(server: Server) -> None:
-    async with trio_mqtt.open_client(connector=server.connect) as client:
+    async with open_once(connector=server.connect) as client:
         payload = b"x" * (17 * 1024 * 1024)
         with trio.fail_after(60):
             await client.publish("a", payload, qos=1)
@@ -357,7 +356,7 @@ async def test_one_message_larger_than_every_bound_passes(server: Server) -> Non
 
 async def test_publishers_get_in_by_turns(server: Server) -> None:
     """Whoever waits longest for room goes first; a crowd does not starve anybody."""
-    async with trio_mqtt.open_client(connector=server.connect) as client:
+    async with open_once(connector=server.connect) as client:
         client_id = client.server.client_id
         server.pause_reading(client_id)
         for _ in range(3):  # the writer makes room until the stream is full, too
@@ -386,7 +385,7 @@ class TestPublisher:
 
     @pytest.mark.parametrize("qos", [0, 1, 2])
     async def test_order_and_completion(self, server: Server, qos: int) -> None:
-        async with trio_mqtt.open_client(connector=server.connect) as client:
+        async with open_once(connector=server.connect) as client:
             async with client.open_publisher(qos=qos) as publisher:
                 for number in range(500):
                     await publisher.send("a", str(number))
@@ -405,7 +404,7 @@ class TestPublisher:
             left.set()
 
         async with (
-            trio_mqtt.open_client(connector=server.connect) as client,
+            open_once(connector=server.connect) as client,
             trio.open_nursery() as nursery,
         ):
             with server.holding(PubAck) as held:
@@ -422,7 +421,7 @@ class TestPublisher:
         server.authorize_publish = lambda _client, packet: (
             ReasonCode.NOT_AUTHORIZED if packet.payload in (b"1", b"3") else ReasonCode.SUCCESS
         )
-        async with trio_mqtt.open_client(connector=server.connect) as client:
+        async with open_once(connector=server.connect) as client:
             with pytest.raises(trio_mqtt.PublishRejected) as caught:
                 async with client.open_publisher() as publisher:
                     for number in range(5):
@@ -433,14 +432,14 @@ class TestPublisher:
 
     async def test_a_single_refusal_needs_no_note(self, server: Server) -> None:
         server.authorize_publish = lambda _client, _packet: ReasonCode.NOT_AUTHORIZED
-        async with trio_mqtt.open_client(connector=server.connect) as client:
+        async with open_once(connector=server.connect) as client:
             with pytest.raises(trio_mqtt.PublishRejected) as caught:
                 async with client.open_publisher() as publisher:
                     await publisher.send("a")
             assert not hasattr(caught.value, "__notes__")
 
     async def test_a_block_that_fails_does_not_wait(self, server: Server) -> None:
-        async with trio_mqtt.open_client(connector=server.connect) as client:
+        async with open_once(connector=server.connect) as client:
             with server.holding(PubAck):
                 with pytest.raises(ZeroDivisionError):
                     async with client.open_publisher() as publisher:
@@ -462,7 +461,7 @@ class TestPublisher:
 
         async with trio.open_nursery() as outer:
             with pytest.raises(trio_mqtt.ConnectionLost):
-                async with trio_mqtt.open_client(connector=peer.connect) as client:
+                async with open_once(connector=peer.connect) as client:
                     outer.start_soon(publish, client)
                     await trio.testing.wait_all_tasks_blocked()
                     cut.set()
@@ -470,7 +469,7 @@ class TestPublisher:
         assert [type(error) for error in errors] == [trio_mqtt.ConnectionLost]
 
     async def test_a_bad_qos(self, server: Server) -> None:
-        async with trio_mqtt.open_client(connector=server.connect) as client:
+        async with open_once(connector=server.connect) as client:
             with pytest.raises(trio_mqtt.LocalProtocolError, match="qos is 5"):
                 async with client.open_publisher(qos=5):
                     raise AssertionError("not reached")

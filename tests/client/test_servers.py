@@ -9,6 +9,7 @@ import attrs
 import pytest
 import trio
 
+from tests.client.support import open_once
 from trio_mqtt import (
     MQTT_3_1_1,
     MQTT_5,
@@ -22,7 +23,6 @@ from trio_mqtt import (
     RetainHandling,
     Subscription,
     Will,
-    open_client,
 )
 from trio_mqtt.packets import PingReq
 from trio_mqtt.testing import open_server
@@ -56,7 +56,7 @@ class Target:
 
     def open(self, **options: Any) -> AbstractAsyncContextManager[Client]:
         """A client of it."""
-        return open_client(self.url, protocol=self.protocol, **options)
+        return open_once(self.url, protocol=self.protocol, **options)
 
     def topic(self, name: str) -> str:
         """A Topic Name, or a Topic Filter, of this test."""
@@ -116,7 +116,7 @@ async def test_the_version_asked_for_is_spoken(target: Target, client: Client) -
 
 async def test_without_a_wish_it_is_mqtt_5(url: str) -> None:
     with trio.fail_after(PATIENCE):
-        async with open_client(url) as client:
+        async with open_once(url) as client:
             assert client.server.protocol is MQTT_5
 
 
@@ -430,7 +430,7 @@ async def test_a_cancelled_life_is_over_at_the_server_too(target: Target, client
 async def test_nobody_listens_any_more(target: Target) -> None:
     port = int(target.url.rpartition(":")[2])
     with trio.fail_after(PATIENCE), pytest.raises(ConnectFailed, match=r"127\.0\.0\.2") as caught:
-        async with open_client(f"mqtt://127.0.0.2:{port}", protocol=target.protocol):
+        async with open_once(f"mqtt://127.0.0.2:{port}", protocol=target.protocol):
             pytest.fail("only 127.0.0.1 is listened on")
     assert caught.value.stage == "connect"
 
@@ -440,7 +440,7 @@ async def test_keep_alive_keeps_an_idle_connection(
     autojump_clock: MockClock, protocol: Protocol
 ) -> None:
     async with open_server() as server:
-        async with open_client(
+        async with open_once(
             connector=server.connect, client_id="c", protocol=protocol, keep_alive=1
         ) as client:
             await trio.sleep(100)  # the server would close after 1.5 s of silence

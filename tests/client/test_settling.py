@@ -9,6 +9,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 import trio_mqtt
+from tests.client.support import open_once
 from trio_mqtt import ReasonCode
 from trio_mqtt.events import MessageReleased
 from trio_mqtt.packets import PubAck, PubComp, Publish, PubRec
@@ -111,7 +112,7 @@ class TestNothingElseSettles:
 
     async def test_closing_the_client(self, server: Server) -> None:
         async with (
-            trio_mqtt.open_client(connector=server.connect, client_id="me") as client,
+            open_once(connector=server.connect, client_id="me") as client,
             client.subscribe("a", qos=1, keep=True) as messages,
         ):
             fill(server, "1", "2")
@@ -124,7 +125,7 @@ async def test_a_cancelled_wait_for_the_next_has_settled_the_one_before(
 ) -> None:
     async with (
         open_server() as server,
-        trio_mqtt.open_client(connector=server.connect) as client,
+        open_once(connector=server.connect) as client,
         client.subscribe("a", qos=1) as messages,
     ):
         fill(server, "1")
@@ -199,7 +200,7 @@ class TestUnclaimed:
     ) -> None:
         async with (
             open_server() as server,
-            trio_mqtt.open_client(connector=server.connect, unclaimed_timeout=30) as client,
+            open_once(connector=server.connect, unclaimed_timeout=30) as client,
         ):
             async with client.subscribe("a", qos=1) as messages:
                 fill(server, "1")
@@ -215,7 +216,7 @@ class TestUnclaimed:
     async def test_the_timer_starts_again_for_later_ones(self, autojump_clock: MockClock) -> None:
         async with (
             open_server() as server,
-            trio_mqtt.open_client(connector=server.connect, unclaimed_timeout=30) as client,
+            open_once(connector=server.connect, unclaimed_timeout=30) as client,
         ):
             for expected in (1, 2):
                 async with client.subscribe("a", qos=1) as messages:
@@ -233,7 +234,7 @@ class TestEvents:
     async def test_a_released_message_is_told_to_everybody(self, autojump_clock: MockClock) -> None:
         async with (
             open_server() as server,
-            trio_mqtt.open_client(connector=server.connect, unclaimed_timeout=30) as client,
+            open_once(connector=server.connect, unclaimed_timeout=30) as client,
             client.events() as one,
             client.events() as other,
         ):
@@ -249,7 +250,7 @@ class TestEvents:
     async def test_events_before_the_block_are_not_told(self, autojump_clock: MockClock) -> None:
         async with (
             open_server() as server,
-            trio_mqtt.open_client(connector=server.connect, unclaimed_timeout=3) as client,
+            open_once(connector=server.connect, unclaimed_timeout=3) as client,
         ):
             async with client.subscribe("a", qos=1) as messages:
                 fill(server, "1")
@@ -265,7 +266,7 @@ class TestEvents:
     ) -> None:
         async with (
             open_server() as server,
-            trio_mqtt.open_client(
+            open_once(
                 connector=server.connect, unclaimed_timeout=3, receive_maximum=2000
             ) as client,
             client.events() as stream,
@@ -277,6 +278,7 @@ class TestEvents:
             assert client.statistics().unclaimed_released == stream.dropped + 1000
             assert caplog.text.count("events are dropped") == (stream.dropped > 0)
             event = await anext(stream)
+            assert isinstance(event, MessageReleased)
             assert event.message.payload == str(stream.dropped).encode()
 
     async def test_they_end_with_the_client(self, server: Server) -> None:
@@ -293,13 +295,13 @@ class TestEvents:
                 ended.append("lost")
 
         async with trio.open_nursery() as outer:
-            async with trio_mqtt.open_client(connector=server.connect) as client:
+            async with open_once(connector=server.connect) as client:
                 started = trio.Event()
                 outer.start_soon(lambda: watch(client, started=started))
                 await started.wait()
                 await wait_all_tasks_blocked()
             with pytest.raises(trio_mqtt.ConnectionLost):
-                async with trio_mqtt.open_client(connector=server.connect) as client:
+                async with open_once(connector=server.connect) as client:
                     started = trio.Event()
                     outer.start_soon(lambda: watch(client, started=started))
                     await started.wait()
@@ -584,9 +586,7 @@ class TestReject:
 
     async def test_not_below_mqtt_5_and_it_stays_held(self, server: Server) -> None:
         async with (
-            trio_mqtt.open_client(
-                connector=server.connect, protocol=trio_mqtt.MQTT_3_1_1
-            ) as client,
+            open_once(connector=server.connect, protocol=trio_mqtt.MQTT_3_1_1) as client,
             client.subscribe("a", qos=1) as messages,
         ):
             fill(server, "1")
@@ -598,9 +598,7 @@ class TestReject:
             assert await answers(server) == accepted("1")
 
     async def test_not_below_mqtt_5_when_unclaimed(self, server: Server) -> None:
-        async with trio_mqtt.open_client(
-            connector=server.connect, protocol=trio_mqtt.MQTT_3_1_1
-        ) as client:
+        async with open_once(connector=server.connect, protocol=trio_mqtt.MQTT_3_1_1) as client:
             async with client.subscribe("a", qos=1) as messages:
                 fill(server, "1")
                 message = await messages.receive()

@@ -25,7 +25,8 @@ from tests.client.model import (
     Setting,
     World,
 )
-from trio_mqtt import MQTT_3_1_1, MQTT_5, ReasonCode, open_client
+from tests.client.support import open_once
+from trio_mqtt import MQTT_3_1_1, MQTT_5, ReasonCode
 from trio_mqtt.testing import ServerLimits, open_server
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ async def run(setting: Setting, limits: ServerLimits, steps: Sequence[int]) -> N
             server.authorize_publish = allow_publish
             server.authorize_subscribe = allow_subscribe
             async with (
-                open_client(
+                open_once(
                     connector=connector(server, setting),
                     client_id="me",
                     protocol=setting.protocol,

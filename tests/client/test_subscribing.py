@@ -9,6 +9,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 import trio_mqtt
+from tests.client.support import open_once
 from trio_mqtt import QoS, ReasonCode, RetainHandling
 from trio_mqtt._client._routes import Route
 from trio_mqtt.packets import (
@@ -99,7 +100,7 @@ async def test_a_lower_grant_is_told() -> None:
         ]
     )
     async with (
-        trio_mqtt.open_client(connector=peer.connect) as client,
+        open_once(connector=peer.connect) as client,
         client.subscribe("a", qos=2) as subscription,
     ):
         assert subscription.granted == {"a": QoS.AT_MOST_ONCE}
@@ -119,7 +120,7 @@ async def test_messages_before_suback_are_received() -> None:
         ]
     )
     async with (
-        trio_mqtt.open_client(connector=peer.connect) as client,
+        open_once(connector=peer.connect) as client,
         client.subscribe("a") as subscription,
     ):
         assert [(await subscription.receive()).payload for _ in range(2)] == [b"early", b"late"]
@@ -223,7 +224,7 @@ async def test_what_the_server_does_not_have_is_refused() -> None:
     )
     async with (
         open_server(limits=limits) as server,
-        trio_mqtt.open_client(connector=server.connect) as client,
+        open_once(connector=server.connect) as client,
     ):
         for topic_filter in ("a/+", "#", "$share/g/a"):
             with pytest.raises(trio_mqtt.FeatureNotSupported, match="cannot subscribe"):
@@ -237,9 +238,7 @@ async def test_what_the_server_does_not_have_is_refused() -> None:
 
 
 async def test_what_mqtt_3_1_1_does_not_have_is_refused(server: Server) -> None:
-    async with trio_mqtt.open_client(
-        connector=server.connect, protocol=trio_mqtt.MQTT_3_1_1
-    ) as client:
+    async with open_once(connector=server.connect, protocol=trio_mqtt.MQTT_3_1_1) as client:
         options: list[dict[str, Any]] = [
             {"no_local": True},
             {"retain_as_published": True},
@@ -272,7 +271,7 @@ class TestOverlaps:
     async def test_each_matching_block_gets_a_message_once(self, overlapping: Any) -> None:
         async with (
             open_server(limits=ServerLimits(overlapping=overlapping)) as server,
-            trio_mqtt.open_client(connector=server.connect) as client,
+            open_once(connector=server.connect) as client,
             client.subscribe("ov/#", qos=1) as all_of_it,
             client.subscribe("ov/t", qos=1) as one,
             client.subscribe("ov/t", "ov/+", qos=1) as both,
@@ -380,7 +379,7 @@ class TestOverlaps:
         limits = ServerLimits(subscription_identifier_available=False)
         async with (
             open_server(limits=limits) as server,
-            trio_mqtt.open_client(connector=server.connect) as client,
+            open_once(connector=server.connect) as client,
             client.subscribe("$share/g/#", "a", qos=1) as stays,
         ):
             async with client.subscribe("$share/g/#", "a", qos=1) as leaves:
@@ -579,7 +578,7 @@ class TestLeaving:
                 *GOODBYE,
             ]
         )
-        async with trio_mqtt.open_client(connector=peer.connect) as client:
+        async with open_once(connector=peer.connect) as client:
             async with client.subscribe("a"):
                 pass
             assert "refused to unsubscribe 'a': 0x87" in caplog.text
@@ -590,7 +589,7 @@ class TestLeaving:
     async def test_leaving_after_the_loss_sends_nothing(self, server: Server) -> None:
         with pytest.raises(trio_mqtt.ConnectionLost):
             async with (
-                trio_mqtt.open_client(connector=server.connect) as client,
+                open_once(connector=server.connect) as client,
                 client.subscribe("a"),
             ):
                 with trio.CancelScope(shield=True):
@@ -630,9 +629,7 @@ class TestUnsubscribe:
             await client.unsubscribe()
 
     async def test_below_mqtt_5_there_are_no_reasons(self, server: Server) -> None:
-        async with trio_mqtt.open_client(
-            connector=server.connect, protocol=trio_mqtt.MQTT_3_1_1
-        ) as client:
+        async with open_once(connector=server.connect, protocol=trio_mqtt.MQTT_3_1_1) as client:
             await client.unsubscribe("a")
 
 

@@ -15,12 +15,13 @@ from trio_mqtt._client._outgoing import (
     Payload,
     PublishOptions,
     PublishResult,
+    own_instance,
     result_of,
 )
 from trio_mqtt._client._publisher import Publisher
 from trio_mqtt._client._subscribing import SubscribeOptions, SubscriptionManager
 from trio_mqtt._enums import RetainHandling
-from trio_mqtt._errors import LocalProtocolError, UnsubscribeRejected
+from trio_mqtt._errors import LocalProtocolError, StorageError, UnsubscribeRejected
 from trio_mqtt._topics import check_topic_filter
 from trio_mqtt.packets import Unsubscribe
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from trio_mqtt._client._event_stream import EventStream
     from trio_mqtt._client._subscription import Subscription
     from trio_mqtt._client._supervisor import Supervisor
-    from trio_mqtt._protocol.exchanges import OutgoingMessage
+    from trio_mqtt._protocol.exchanges import OutgoingMessage, Request
     from trio_mqtt._protocol.server_info import ServerInfo
 
 
@@ -40,13 +41,19 @@ class ClientStatistics:
     """Counters and gauges of a client.
 
     Attributes:
+        connected: whether there is a connection now.
+        connections: how many connections there were.
         published: messages that the client has accepted for sending.
-        queued: QoS 1 and 2 messages that wait for a place in the window.
+        queued: QoS 1 and 2 messages that wait to be sent for the first time.
         unfinished: QoS 1 and 2 messages, SUBSCRIBEs and UNSUBSCRIBEs whose exchange is not over,
             the queued ones among them.
+        unfinished_bytes: what these messages take in memory, about, in bytes.
+        expired: messages that were dropped since they had expired before they could be sent.
+        displaced: messages that were dropped since others needed their place in the queue.
         window: how many more QoS 1 and 2 messages the Server takes now.
         output_bytes: bytes that wait to be sent.
-        unsettled: QoS 1 and 2 messages received whose exchange is not over.
+        unsettled: QoS 1 and 2 messages received on this connection whose exchange is not over.
+        held: messages of earlier connections not acknowledged yet; the Server sends them again.
         unclaimed: messages left unsettled, waiting for a subscription that takes them.
         unclaimed_released: messages that waited in vain and were acknowledged.
         strays: messages received that nothing here had subscribed to.
@@ -57,12 +64,18 @@ class ClientStatistics:
         reading_paused: for how long reading has been paused by full buffers, in seconds.
     """
 
+    connected: bool
+    connections: int
     published: int
     queued: int
     unfinished: int
+    unfinished_bytes: int
+    expired: int
+    displaced: int
     window: int
     output_bytes: int
     unsettled: int
+    held: int
     unclaimed: int
     unclaimed_released: int
     strays: int
@@ -97,15 +110,22 @@ class Client:
 
     def statistics(self) -> ClientStatistics:
         """Counters and gauges, as of now."""
-        session, deliveries = self._supervisor.session, self._deliveries
-        connection = self._supervisor.connection
+        supervisor, sending, deliveries = self._supervisor, self._sending, self._deliveries
+        session = supervisor.state
+        connection = supervisor.connection
         return ClientStatistics(
-            published=self._sending.published,
-            queued=len(session.queue),
+            connected=connection is not None,
+            connections=supervisor.connections,
+            published=sending.published,
+            queued=session.waiting,
             unfinished=session.unfinished,
+            unfinished_bytes=session.outgoing_size,
+            expired=sending.expired,
+            displaced=sending.displaced,
             window=connection.sender.quota if connection else 0,
             output_bytes=connection.output.size if connection else 0,
             unsettled=connection.receiver.unsettled if connection else 0,
+            held=len(session.held),
             unclaimed=len(deliveries.unclaimed),
             unclaimed_released=deliveries.unclaimed_released,
             strays=deliveries.strays,
@@ -115,6 +135,22 @@ class Client:
             tasks_awaiting_answers=deliveries.valve.awaited,
             reading_paused=deliveries.valve.paused_until_now(),
         )
+
+    async def wait_connected(self) -> ServerInfo:
+        """Wait until there is a connection, and return what the Server granted.
+
+        Returns at once, after a checkpoint, if there is one now. Cancelled, nothing has happened.
+
+        Raises:
+            MQTTError: the client has failed: there will be none.
+            trio.ClosedResourceError: the client is closed.
+        """
+        await trio.lowlevel.checkpoint()
+        self._deliveries.check_open()
+        while self._supervisor.connection is None:
+            await self._supervisor.connected.wait()
+            self._deliveries.check_open()
+        return self.server
 
     @asynccontextmanager
     async def events(self) -> AsyncGenerator[EventStream]:
@@ -162,6 +198,10 @@ class Client:
             FeatureNotSupported: this Server or version of MQTT does not have what it needs.
             PacketTooLarge: the Server does not take so much.
             TypeError: the payload is neither bytes-like nor str.
+            MessageDropped: it expired before it could be sent, or had to make room for another.
+            QueueFull: there is no room for it, and the Session does not want to wait for any.
+            StorageError: the Session could not store it, and does not have it.
+            SessionLost: the Server lost the Session meanwhile, and may or may not have it.
             ConnectionLost: the client failed before the exchange was complete.
             trio.ClosedResourceError: the client is closed.
         """
@@ -188,13 +228,22 @@ class Client:
     ) -> Delivery:
         """Hand a message to the session, to be sent and acknowledged in the background.
 
-        Waits only for room in the outgoing queue. Cancelled, nothing has happened. The arguments
-        and errors are those of `publish`, except that the Server's answer is told by
-        `Delivery.wait`.
+        Waits for room in the outgoing queue, and with durable storage until the message is on
+        disk; for a connection only at QoS 0. Cancelled before the session has it, nothing has
+        happened; while it is being stored, only the waiting ends. The arguments and errors are
+        those of `publish`, except that the Server's answer is told by `Delivery.wait`.
+
+        Raises:
+            QueueFull: there is no room, and the Session does not want to wait for any.
+            StorageError: it could not be stored; the session does not have it.
         """
         message = self._sending.make(topic, payload, qos=qos, retain=retain, options=options)
         delivery = self._delivery(message)
         await self._sending.admit(message)
+        if message.accepted_in:
+            await self._supervisor.committer.wait_for(message.accepted_in)
+            if isinstance(message.failure, StorageError):
+                raise own_instance(message.failure)
         return delivery
 
     @enable_ki_protection
@@ -261,7 +310,7 @@ class Client:
         buffer: int = 1000,
         overflow: Literal["wait", "drop_oldest", "drop_newest"] = "wait",
         ack: Literal["when_done", "manual", "on_receipt"] = "when_done",
-        keep: bool = False,
+        keep: bool | None = None,
     ) -> AbstractAsyncContextManager[Subscription]:
         """Subscribe for the time of an ``async with`` block, which gets a `Subscription`.
 
@@ -281,7 +330,8 @@ class Client:
             ack: when a QoS 1 or 2 message is settled: ``"when_done"``, as the loop asks for the
                 next or by a call; ``"manual"``, by a call only; ``"on_receipt"``, once it is in
                 the buffer.
-            keep: leave the Topic Filter subscribed on exit.
+            keep: whether the Topic Filter stays subscribed on exit, so that the Server queues for
+                it; by default if the caller has given the client a `Session`.
 
         Raises:
             SubscribeRejected: on entry; the Server refused a Topic Filter.
@@ -300,7 +350,7 @@ class Client:
             keep=keep,
         )
         return SubscriptionManager(
-            self._sending, self._deliveries, self.server, topic_filters, options
+            self._sending, self._deliveries, self._supervisor, topic_filters, options
         )
 
     @enable_ki_protection
@@ -320,12 +370,7 @@ class Client:
             message = "unsubscribe needs at least one Topic Filter"
             raise LocalProtocolError(message, statement="MQTT-3.10.3-2")
         self._deliveries.check_open()
-        routes = self._deliveries.routes
-        for topic_filter in topic_filters:
-            route = routes.get(topic_filter)
-            if route is not None:
-                routes.remove(route)
-        answer = await self._sending.ask(Unsubscribe(0, topic_filters))
+        answer = await self._sending.ask(Unsubscribe(0, topic_filters), self._unsubscribed)
         reasons = {
             topic_filter: code
             for topic_filter, code in zip(topic_filters, answer.reason_codes, strict=False)
@@ -340,3 +385,18 @@ class Client:
                 reason_string=answer.properties.reason_string,
                 user_properties=answer.properties.user_properties,
             )
+
+    def _unsubscribed(self, request: Request) -> None:
+        """Stop routing what the Server does not send any more; it has not refused that."""
+        answer, packet = request.answer, request.packet
+        if answer is None or not isinstance(packet, Unsubscribe):
+            return
+        routes = self._deliveries.routes
+        for number, topic_filter in enumerate(packet.topic_filters):
+            if answer.reason_codes and answer.reason_codes[number].is_failure:
+                continue
+            route = routes.get(topic_filter)
+            if route is not None:
+                routes.remove(route)
+            self._supervisor.session._drop_subscription(topic_filter)
+            self._deliveries.unsubscribed(topic_filter)

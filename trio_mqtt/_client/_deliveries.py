@@ -6,6 +6,7 @@ The one place that knows the routes, the unclaimed messages and the way to the a
 from __future__ import annotations
 
 import logging
+from collections import deque
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -15,20 +16,25 @@ from trio.lowlevel import enable_ki_protection
 from trio_mqtt._client._event_stream import EventStreams
 from trio_mqtt._client._held_watch import HeldWatch
 from trio_mqtt._client._message import Message, SharedReceipt
-from trio_mqtt._client._routes import Routes
+from trio_mqtt._client._routes import Routes, kept_route
 from trio_mqtt._client._valve import Valve
-from trio_mqtt._enums import MQTT_5, ReasonCode
+from trio_mqtt._enums import MQTT_5, QoS, ReasonCode
 from trio_mqtt._errors import FeatureNotSupported
+from trio_mqtt._protocol.records import RECEIVED, UNCLAIMED
 from trio_mqtt._topics import topic_matches
 from trio_mqtt.events import MessageReleased
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Container
 
+    from trio_mqtt._client._session import Session
     from trio_mqtt._client._subscription import Subscription
+    from trio_mqtt._protocol.connection import Connection
     from trio_mqtt._protocol.receiver import Receiver
+    from trio_mqtt.abc import Changes
 
 _SUCCESS: Final = ReasonCode.SUCCESS
+_MOST_LEFT: Final = 1000
 _logger = logging.getLogger("trio_mqtt")
 
 
@@ -71,6 +77,7 @@ class Deliveries:
     """Routes messages to subscriptions and settlements back to the connection.
 
     Args:
+        session: the Session.
         receive_maximum: how many messages may be unsettled at once.
         unclaimed_timeout: how long an unclaimed message waits for a subscription, in seconds.
         check_open: raises if the client is closed or has failed.
@@ -88,8 +95,9 @@ class Deliveries:
         dropped: QoS 0 messages that were left unclaimed.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts that it stands between
         self,
+        session: Session,
         *,
         receive_maximum: int,
         unclaimed_timeout: float,
@@ -106,6 +114,9 @@ class Deliveries:
         self.subscriptions: set[Subscription] = set()
         self.events = EventStreams(check_open)
         self.check_open = check_open
+        self._session = session
+        self._foreign = False  # whether the Server may have subscriptions that we do not know
+        self._left: deque[str] = deque(maxlen=_MOST_LEFT)  # Topic Filters that we have unsubscribed
         self._receive_maximum = receive_maximum
         self._unclaimed_timeout = unclaimed_timeout
         self._acknowledged = acknowledged
@@ -118,11 +129,31 @@ class Deliveries:
         self._arrivals = 0
         self._overruns = 0
         self._held = 0  # QoS 1 and 2 messages delivered and not settled
+        for kept in session._subscriptions.values():
+            self.routes.add(kept_route(kept))
+        for number, (message, attempt) in session._unclaimed.items():
+            self._arrivals += 1
+            message._arrival = self._arrivals
+            message._stored = number
+            message._holder = self
+            self.unclaimed[message] = Unclaimed(float("inf"), attempt)
 
-    def connected(self, receiver: Receiver) -> None:
-        """Acknowledge on this connection from now on."""
-        self._receiver = self._watch.receiver = receiver
+    def connected(self, connection: Connection, *, first: bool) -> None:
+        """Acknowledge on this connection from now on.
+
+        Args:
+            connection: the connection.
+            first: whether it is the first of this client: then the Server may send for Topic
+                Filters that an earlier run of the program has subscribed.
+        """
+        self._receiver = self._watch.receiver = connection.receiver
         self._overruns = 0
+        if first or not connection.resumed:
+            self._foreign = connection.resumed
+
+    def unsubscribed(self, topic_filter: str) -> None:
+        """Note that UNSUBSCRIBE was sent: what still comes for it is for nobody."""
+        self._left.append(topic_filter)
 
     def close(self) -> None:
         """Let everybody who waits for a message see that the client failed or is closed."""
@@ -155,11 +186,17 @@ class Deliveries:
             shared = SharedReceipt(message, len(holders))
             for holder in holders:
                 holder._put(message._copy_for_another(shared))
-        elif not subscribed:
+        elif not subscribed and not self._may_be_wanted(message):
             self.strays += 1
             self._acknowledge(message, _SUCCESS)  # MQTT-4.5.0-2
         else:
             self.leave_unclaimed(message)
+
+    def _may_be_wanted(self, message: Message) -> bool:
+        """Whether it may be for a subscription of an earlier run, not yet made again here."""
+        if not self._foreign:
+            return False
+        return not any(topic_matches(each, message.topic) for each in self._left)
 
     def _close_window(self) -> None:
         receiver = self._receiver
@@ -193,15 +230,42 @@ class Deliveries:
 
     def _acknowledge(self, message: Message, reason_code: ReasonCode) -> None:
         receiver = self._receiver
-        if receiver is None or not message.qos:
+        if not message.qos:
+            return
+        if receiver is None:
+            message.settled = reason_code
+            self._session._drop_unclaimed(message._stored)
             return
         receiver.settle(message, reason_code)
+        if message._stored:  # it was acknowledged long ago
+            self._session._drop_unclaimed(message._stored)
+            self._acknowledged()
+            return
         self._held -= 1
         self._acknowledged()
         if self._window.full and self._held < self._receive_maximum:
             self._window.full = False
             self._window.taken += 1
             self.valve.unblock(self._window)
+
+    def has(self, message: Message) -> bool:
+        """Whether a message is of this client, in the hands of its code."""
+        holder = message._holder
+        return holder is self or holder in self.subscriptions
+
+    def receipt(self, message: Message) -> Changes:
+        """What the storage is to remember of a message that is settled."""
+        shared = message._shared
+        if shared is not None and shared.holders > 1:
+            return {}  # others hold it, too; the last of them settles it
+        original = message if shared is None else shared.original
+        if original._stored:
+            return {(UNCLAIMED, original._stored): None}
+        receiver = self._receiver
+        durable = original.qos == QoS.EXACTLY_ONCE and receiver is not None
+        if receiver is None or not durable or not receiver.expects(original):
+            return {}
+        return {(RECEIVED, original.packet_id): b""}
 
     def check_rejection(self, message: Message) -> None:
         """Raise FeatureNotSupported if a message cannot be rejected."""
@@ -234,12 +298,17 @@ class Deliveries:
             handed_out: whether application code has had it in hand.
         """
         if not message.qos:
+            if not self.dropped:
+                text = "QoS 0 messages, such as one to %r, find no subscription and are dropped"
+                _logger.warning(text, message.topic)
             self.dropped += 1
             return
         if message.settled is not None:
             return
         message._holder = self
         release_at = trio.current_time() + self._unclaimed_timeout
+        if message._stored:
+            release_at = float("inf")  # it was acknowledged long ago, and holds nobody up
         self.unclaimed[message] = Unclaimed(release_at, message.attempt + handed_out)
         if not self._releasing:
             self._releasing = True
@@ -277,27 +346,50 @@ class Deliveries:
                 claimed[shared].attempt = max(attempt, claimed[shared].attempt)
                 continue
             again = claimed[shared] = message._copy_for_another(shared)
+            again._stored = message._stored
             again.attempt = attempt
         for again in claimed.values():
             subscription._put(again)
         subscription._buffer.sort()
         return frozenset(claimed.values())
 
+    def _next_to_release(self) -> tuple[Message, Unclaimed] | None:
+        for message, waiting in self.unclaimed.items():
+            if waiting.release_at < float("inf"):
+                return message, waiting
+        return None
+
     @enable_ki_protection
     async def _release_overdue(self) -> None:
-        while self.unclaimed:
-            message, waiting = next(iter(self.unclaimed.items()))
+        while (entry := self._next_to_release()) is not None:
+            message, waiting = entry
             if trio.current_time() < waiting.release_at:
                 await trio.sleep_until(waiting.release_at)
                 continue
-            self.unclaimed_released += 1
-            self.events.put(MessageReleased(message=message))
-            _logger.warning(
-                "a QoS %d message to %r was left unsettled and not claimed by a subscription for "
-                "%g s; it is acknowledged now",
-                message.qos,
-                message.topic,
-                self._unclaimed_timeout,
-            )
-            self.settle(message, _SUCCESS)
+            self._release(message, waiting.attempt)
         self._releasing = False
+
+    def _release(self, message: Message, attempt: int) -> None:
+        """Acknowledge what nobody has claimed; a durable storage keeps it all the same."""
+        self.unclaimed_released += 1
+        original = message if message._shared is None else message._shared.original
+        stored = None
+        if message._shared is None or message._shared.holders == 1:
+            stored = self._session._store_unclaimed(message, attempt)
+        self.events.put(MessageReleased(message=message, claimable=stored is not None))
+        _logger.warning(
+            "a QoS %d message to %r was left unsettled and not claimed by a subscription for "
+            "%g s; it is acknowledged now%s",
+            message.qos,
+            message.topic,
+            self._unclaimed_timeout,
+            "" if stored is None else ", and kept in the storage",
+        )
+        if stored is not None:
+            number, original.stored_in = stored
+            again = message._copy_for_another(None)
+            again._stored = number
+            again._holder = self
+            self.unclaimed[again] = Unclaimed(float("inf"), attempt)
+            self._session._unclaimed[number] = (again, attempt)
+        self.settle(message, _SUCCESS)

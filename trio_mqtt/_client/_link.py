@@ -30,6 +30,10 @@ _JOINED: Final = 64 * 1024
 _KEEP_ALIVE_SHARE: Final = 0.9
 """The part of the Keep Alive after which PINGREQ goes out, so that it is there in time."""
 _FAREWELL_TIMEOUT: Final = 1.0
+_MOST_OUTPUT: Final = 4 * 1024 * 1024
+"""Nothing is read while so many bytes wait to be sent."""
+_LOOKS: Final = 4
+"""How often overdue acknowledgements are looked for within the ack_timeout."""
 _GONE: Final = (trio.BrokenResourceError, trio.ClosedResourceError)
 """How a stream fails; the second if whoever made it, a tunnel perhaps, closes it under us."""
 _logger = logging.getLogger("trio_mqtt")
@@ -44,6 +48,7 @@ class Link:
         connection: the protocol.
         valve: says when the reader must pause.
         ping_timeout: how long the Server may be silent after a PINGREQ, in seconds.
+        ack_timeout: how long an acknowledgement may take, in seconds, or None.
         deliver: takes each event, in order; may raise ConnectionLost.
         progress: called when a batch of events was delivered and when output was sent.
 
@@ -63,6 +68,7 @@ class Link:
         *,
         valve: Valve,
         ping_timeout: float,
+        ack_timeout: float | None,
         deliver: Callable[[Event], None],
         progress: Callable[[], None],
     ) -> None:
@@ -74,6 +80,8 @@ class Link:
         self._stream = stream
         self._valve = valve
         self._ping_timeout = ping_timeout
+        self._ack_timeout = ack_timeout
+        self._output_is_low = Wakeup()
         self._deliver = deliver
         self._progress = progress
         self._scope = trio.CancelScope()
@@ -127,6 +135,8 @@ class Link:
             self._scope = nursery.cancel_scope
             nursery.start_soon(self._read)
             nursery.start_soon(self._write)
+            if self._ack_timeout is not None:
+                nursery.start_soon(self._watch_answers, self._ack_timeout)
             await self._keep_alive()
 
     def end(self, packet: Disconnect | None = None) -> None:
@@ -135,8 +145,9 @@ class Link:
         self.wake_writer()
 
     def drop(self) -> None:
-        """Close without a word, as a crash would."""
-        self._scope.cancel()
+        """Send what waits, then close without a DISCONNECT, so that the will is published."""
+        self.connection.output.closed = True
+        self.wake_writer()
 
     def _lose(self, error: MQTTError) -> None:
         if self.loss is None:
@@ -167,6 +178,9 @@ class Link:
                         await valve.wait()
                 progress()
             progress()
+            while connection.output.size > _MOST_OUTPUT:
+                # A Server that takes no answers gets nothing to answer read, either.
+                await self._output_is_low.sleep()
             try:
                 data = await self._stream.receive_some()
             except _GONE as error:
@@ -196,10 +210,11 @@ class Link:
         output = self.connection.output
         try:
             while True:
-                if output.size:
+                if output.ready:
                     await self._send(output.take())
+                    self._output_is_low()
                     self._progress()
-                elif output.closed:
+                elif output.closed and not output.size:
                     self._scope.cancel()  # DISCONNECT is out
                     return
                 else:
@@ -226,7 +241,11 @@ class Link:
         self._last_sent = trio.current_time()
 
     async def _keep_alive(self) -> None:
-        """Send PINGREQ when nothing else was sent, and notice when nothing comes back."""
+        """Send PINGREQ when nothing was sent or nothing came; notice when nothing comes back.
+
+        What is sent says nothing of the Server: a client that publishes all the time to a dead
+        connection would never learn of that.
+        """
         server = self.connection.server
         interval = server.keep_alive * _KEEP_ALIVE_SHARE if server else 0
         if not interval:
@@ -240,13 +259,14 @@ class Link:
             paused = valve.paused_until_now()
             if unanswered is not None and self._last_received >= unanswered:
                 unanswered = None  # any byte is a sign of life
-            if now >= max(self._last_sent, pinged) + interval:  # MQTT-3.1.2-20
+            idle_since = min(self._last_sent, self._last_received)
+            if now >= max(idle_since, pinged) + interval:  # MQTT-3.1.2-20
                 self.connection.ping()
                 self.wake_writer()
                 pinged = now
                 if unanswered is None:
                     unanswered, paused_before = now, paused
-            wake_at = max(self._last_sent, pinged) + interval
+            wake_at = max(idle_since, pinged) + interval
             if unanswered is not None:
                 # What the reader spent in a pause does not count: nothing could be heard then.
                 overdue_at = unanswered + self._ping_timeout + paused - paused_before
@@ -255,6 +275,27 @@ class Link:
                     return
                 wake_at = min(wake_at, overdue_at)
             await trio.sleep_until(wake_at)
+
+    async def _watch_answers(self, limit: float) -> None:
+        """Take the connection for dead when the oldest exchange does not go on."""
+        sender = self.connection.sender
+        valve = self._valve
+        oldest: object = None
+        since = paused_before = 0.0
+        while True:
+            now = trio.current_time()
+            paused = valve.paused_until_now()
+            current = sender.oldest()
+            if current != oldest:
+                oldest, since, paused_before = current, now, paused
+            elif oldest is not None and now >= since + limit + paused - paused_before:
+                message = (
+                    f"{self.name} has not acknowledged what was sent {limit:g} s ago, the "
+                    "ack_timeout; the connection is taken for dead"
+                )
+                self._lose(ConnectionLost(message))
+                return
+            await trio.sleep(limit / _LOOKS)
 
     def _silence(self) -> ConnectionLost:
         message = (

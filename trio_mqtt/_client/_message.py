@@ -88,6 +88,7 @@ class Message(IncomingMessage):
     _arrival: int = attrs.field(default=0, init=False, repr=False)
     _holder: Holder | None = attrs.field(default=None, init=False, repr=False)
     _shared: SharedReceipt | None = attrs.field(default=None, init=False, repr=False)
+    _stored: int = attrs.field(default=0, init=False, repr=False)
     # Whether it is in a `with`; None if the loop has settled it, so that one would come too late.
     _guarded: bool | None = attrs.field(default=False, init=False, repr=False)
 

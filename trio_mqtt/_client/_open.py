@@ -2,51 +2,49 @@
 
 from __future__ import annotations
 
-import secrets
-import string
-from functools import partial
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import trio
 
 from trio_mqtt._client._client import Client
+from trio_mqtt._client._connecting import DEFAULT_URL, Itinerary
 from trio_mqtt._client._managing import protected_manager
 from trio_mqtt._client._options import ConnectOptions
 from trio_mqtt._client._outgoing import own_instance
+from trio_mqtt._client._reconnecting import Reconnect
+from trio_mqtt._client._session import Session
 from trio_mqtt._client._supervisor import Supervisor
-from trio_mqtt._transports.tcp import open_tcp
-from trio_mqtt._transports.url import parse_url
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 
-    from trio_mqtt._client._options import Will
+    from trio_mqtt._client._connecting import Place
+    from trio_mqtt._client._options import Credentials, Will
     from trio_mqtt._enums import Protocol
     from trio_mqtt.abc import Connector
 
-DEFAULT_URL: Final = "mqtt://localhost:1883"
-_ALPHABET: Final = string.ascii_letters + string.digits
-_ID_LENGTH: Final = 23  # what every Server takes (MQTT-3.1.3-5)
-
-
-def _generated_client_id() -> str:
-    return "".join(secrets.choice(_ALPHABET) for _ in range(_ID_LENGTH))
+_RECONNECT = Reconnect()
 
 
 @protected_manager
 async def open_client(  # noqa: PLR0913 - the options of CONNECT, each by name
-    url: str = DEFAULT_URL,
+    url: str | Sequence[str] | Callable[[], Awaitable[str]] = DEFAULT_URL,
     *,
     connector: Connector | None = None,
     client_id: str | None = None,
+    session: Session | None = None,
     protocol: Protocol | None = None,
     username: str | None = None,
     password: str | bytes | None = None,
+    credentials: Callable[[], Awaitable[Credentials]] | None = None,
     will: Will | None = None,
     keep_alive: int = 60,
+    reconnect: Reconnect | None = _RECONNECT,
+    on_session_lost: Literal["republish_certain", "republish", "fail"] = "republish_certain",
     connect_timeout: float = 30,
     close_timeout: float = 5,
     ping_timeout: float = 10,
+    ack_timeout: float | None = None,
     unclaimed_timeout: float = 30,
     receive_maximum: int = 1000,
     maximum_packet_size: int | None = None,
@@ -54,6 +52,9 @@ async def open_client(  # noqa: PLR0913 - the options of CONNECT, each by name
     user_properties: Iterable[tuple[str, str]] = (),
 ) -> AsyncGenerator[Client]:
     """Connect to an MQTT Server for the time of an ``async with`` block, which gets a `Client`.
+
+    A lost connection is made again in the background, as `reconnect` says: what was published
+    just takes longer, and subscriptions go on.
 
     On exit what was accepted is completed, DISCONNECT is sent and everything is closed, within
     `close_timeout`, also if the block fails or is cancelled. If the connection fails for good, the
@@ -63,20 +64,32 @@ async def open_client(  # noqa: PLR0913 - the options of CONNECT, each by name
     Cancelled while it enters, it closes what it has opened.
 
     Args:
-        url: ``mqtt://host:port``; user name and password may stand in it.
+        url: ``mqtt://host:port``; user name and password may stand in it. Or several, tried in
+            order, that name one Server or a cluster; or an asynchronous callable that makes one
+            at each attempt.
         connector: makes the byte stream; see `trio_mqtt.abc.Connector`. What the URL says, if one
             is given beside it, is used for credentials and in messages.
         client_id: the Client Identifier; by default 23 random letters and digits.
+        session: a Session that goes on beyond this block; it has the Client Identifier. Without
+            one the Session ends with the block.
         protocol: `MQTT_5`, `MQTT_3_1_1` or `MQTT_3_1`; None tries 5.0, then 3.1.1 if the Server
-            does not speak that.
+            does not speak that. A Session keeps to the version that it has spoken.
         username: the User Name, in place of that in the URL.
         password: the Password, in place of that in the URL.
+        credentials: an asynchronous callable that returns both at each attempt, in place of them.
         will: what the Server publishes when this client dies.
         keep_alive: the Server is sent something at least this often, in seconds; 0 for never
-            (3.1.2.10).
-        connect_timeout: how long connecting may take in all, in seconds.
+            (3.1.2.10). MQTT 5.0 Servers may choose another interval.
+        reconnect: how to get a lost connection back; None fails on the first loss.
+        on_session_lost: what becomes of messages under way when the Server has lost the Session.
+            ``"republish_certain"``: QoS 1 messages are published again, and QoS 2 messages that
+            the Server may have had raise `SessionLost` at their publishers; ``"republish"``: those
+            are published again, too, and may come twice; ``"fail"``: so do those of QoS 1.
+        connect_timeout: how long each attempt to connect may take in all, in seconds.
         close_timeout: how long closing may take in all, in seconds.
         ping_timeout: how long the Server may be silent after a PINGREQ, in seconds.
+        ack_timeout: how long the Server may take for an acknowledgement before the connection is
+            taken for dead, in seconds; None for as long as it likes.
         unclaimed_timeout: how long a message left unsettled waits for a subscription that takes
             it, before it is acknowledged, in seconds.
         receive_maximum: how many QoS 1 and 2 messages may be unsettled at once (3.1.2.11.3).
@@ -85,43 +98,70 @@ async def open_client(  # noqa: PLR0913 - the options of CONNECT, each by name
         user_properties: name and value pairs for CONNECT (MQTT 5.0).
 
     Raises:
-        ValueError: the URL cannot be read, or a number is out of range.
+        ValueError: the URL cannot be read, a number is out of range, or two arguments exclude
+            each other.
         LocalProtocolError: the standard forbids what was asked for.
         FeatureNotSupported: the version of MQTT does not have it.
         ConnectFailed: no connection could be made; its `stage` says how far it came.
         ConnectRejected: the Server refused it.
         RemoteProtocolError: the Server broke the protocol.
-        ConnectionLost: on leaving; the connection was lost.
+        ConnectionLost: on leaving; the connection was lost, for good.
+        StorageError: the storage of the Session cannot be read.
+        StorageBusy: it is in use by another program.
+        trio.BusyResourceError: the Session is in use by another client.
     """
-    address = parse_url(url)
-    name = "the server" if connector and url == DEFAULT_URL else address.name
-    connector = connector or partial(open_tcp, address)
-    username = address.username if username is None else username
-    password = address.password if password is None else password
+    if session is not None and client_id is not None:
+        message = "give client_id or session, not both: a Session has its client_id"
+        raise ValueError(message)
+    if credentials is not None and (username is not None or password is not None):
+        message = "give credentials, or username and password, not both"
+        raise ValueError(message)
     options = ConnectOptions(
-        client_id=_generated_client_id() if client_id is None else client_id,
         protocol=protocol,
-        username=username,
-        password=password.encode() if isinstance(password, str) else password,
         will=will,
         keep_alive=keep_alive,
         connect_timeout=connect_timeout,
         close_timeout=close_timeout,
         ping_timeout=ping_timeout,
+        ack_timeout=ack_timeout,
         unclaimed_timeout=unclaimed_timeout,
         receive_maximum=receive_maximum,
         maximum_packet_size=maximum_packet_size,
         topic_alias_maximum=topic_alias_maximum,
         user_properties=user_properties,
     )
+    itinerary = Itinerary(url, connector)
+    if session is None:
+        session = Session._for_one_client(client_id, reconnects=reconnect is not None)
+
+    async def find_credentials(place: Place) -> Credentials:
+        if credentials is not None:
+            return await credentials()
+        return (
+            place.username if username is None else username,
+            place.password if password is None else password,
+        )
+
     # An exception of the body is caught inside the nursery, so that closing comes first and no
     # group forms around it, and raised again outside.
     body_error: BaseException | None = None
     supervisor: Supervisor | None = None
     background_error: BaseException | None = None
+    await session._open()
     try:
         async with trio.open_nursery() as nursery:
-            supervisor = Supervisor(name, connector, options, nursery)
+            supervisor = Supervisor(
+                itinerary,
+                options,
+                session,
+                reconnect=reconnect,
+                on_session_lost=on_session_lost,
+                credentials=find_credentials,
+                new_credentials=credentials is not None or callable(url),
+                nursery=nursery,
+            )
+            session._supervisor = supervisor
+            nursery.start_soon(supervisor.committer.run)
             nursery.start_soon(supervisor.run)
             try:
                 await supervisor.settled.wait()
@@ -135,9 +175,12 @@ async def open_client(  # noqa: PLR0913 - the options of CONNECT, each by name
                 await supervisor.close(failed=failed)
             finally:
                 supervisor.end()
+                await supervisor.committer.close()
                 nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:
         background_error = _most_urgent(group)
+    finally:
+        await session._close()
     _raise_outcome(supervisor, body_error, background_error)
 
 

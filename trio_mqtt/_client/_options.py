@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from trio_mqtt._errors import UserProperties
 
+Credentials = tuple[str | None, str | bytes | None]
+"""User Name and Password."""
+
 _MOST_TWO_BYTE = 65_535
 _MOST_FOUR_BYTE = 4_294_967_295
 
@@ -103,18 +106,31 @@ class Will:
 
 
 @attrs.frozen(kw_only=True)
+class SessionTerms:
+    """What CONNECT says of the Session.
+
+    Attributes:
+        client_id: the Client Identifier.
+        clean_start: whether the Server is to forget what it has of it (3.1.2.4).
+        expiry: how long the Server is to keep it after the connection, in seconds.
+    """
+
+    client_id: str
+    clean_start: bool
+    expiry: int
+
+
+@attrs.frozen(kw_only=True)
 class ConnectOptions:
     """Everything that goes into CONNECT and the life of a connection; see `open_client`."""
 
-    client_id: str
     protocol: Protocol | None
-    username: str | None = attrs.field(repr=False)
-    password: bytes | None = attrs.field(repr=False)
     will: Will | None
     keep_alive: int = attrs.field(validator=_TWO_BYTE)
     connect_timeout: float = attrs.field(validator=validators.gt(0))
     close_timeout: float = attrs.field(validator=validators.gt(0))
     ping_timeout: float = attrs.field(validator=validators.gt(0))
+    ack_timeout: float | None = attrs.field(validator=validators.optional(validators.gt(0)))
     unclaimed_timeout: float = attrs.field(validator=validators.gt(0))
     receive_maximum: int = attrs.field(validator=[_TWO_BYTE, validators.ge(1)])
     maximum_packet_size: int | None = attrs.field(
@@ -123,11 +139,19 @@ class ConnectOptions:
     topic_alias_maximum: int = attrs.field(validator=_TWO_BYTE)
     user_properties: UserProperties = attrs.field(converter=_as_pairs)
 
-    def connect_packet(self, protocol: Protocol) -> Connect:
-        """The CONNECT of an ephemeral session."""
+    def connect_packet(
+        self, protocol: Protocol, session: SessionTerms, credentials: Credentials
+    ) -> Connect:
+        """The CONNECT for one attempt.
+
+        Raises:
+            FeatureNotSupported: this version of MQTT does not have what was asked for.
+            LocalProtocolError: it forbids that.
+        """
         properties = NO_PROPERTIES
         if protocol is MQTT_5:
             properties = Properties(
+                session_expiry_interval=session.expiry or None,
                 receive_maximum=self.receive_maximum,
                 maximum_packet_size=self.maximum_packet_size,
                 topic_alias_maximum=self.topic_alias_maximum or None,
@@ -136,15 +160,16 @@ class ConnectOptions:
         elif self.user_properties:
             message = f"{protocol.title} has no user properties on CONNECT; leave them out"
             raise FeatureNotSupported(message)
-        if self.password is not None and self.username is None and protocol is not MQTT_5:
+        username, password = credentials
+        if password is not None and username is None and protocol is not MQTT_5:
             message = f"{protocol.title} has no password without a user name; give both"
             raise LocalProtocolError(message, statement="MQTT-3.1.2-22")
         return Connect(
-            client_id=self.client_id,
-            clean_start=True,
+            client_id=session.client_id,
+            clean_start=session.clean_start,
             keep_alive=self.keep_alive,
-            username=self.username,
-            password=self.password,
+            username=username,
+            password=password.encode() if isinstance(password, str) else password,
             will=None if self.will is None else self.will._as_packet(protocol),
             properties=properties,
         )

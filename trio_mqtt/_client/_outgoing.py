@@ -13,6 +13,7 @@ from trio_mqtt._enums import MQTT_5, QoS, ReasonCode
 from trio_mqtt._errors import (
     FeatureNotSupported,
     LocalProtocolError,
+    MQTTError,
     PacketTooLarge,
     PublishRejected,
     UserProperties,
@@ -34,6 +35,9 @@ _OVERHEAD: Final = 256  # what a message takes beside its payload, about
 _REMEMBERED: Final = 1024
 _LONGEST_REMEMBERED: Final = 256
 _TEXT: Final = b"\x02\x01\x01"  # Payload Format Indicator 1, alone
+_CONTINUES: Final = 0x80
+_FORMAT_INDICATOR: Final = 0x01
+_MOST_BYTES: Final = 5 + 268_435_455  # the longest fixed header and Remaining Length (2.1.4)
 _FIXED: Final = 5 + 2  # the longest fixed header, and a Packet Identifier
 
 
@@ -114,7 +118,7 @@ class MessageMaker:
             properties = self._properties(options, text=properties is _TEXT)
         size = len(data)
         self._check_limits(qos, retain=retain, size=size + len(topic_field) + len(properties))
-        return OutgoingMessage(
+        message = OutgoingMessage(
             topic,
             topic_field,
             data,
@@ -123,6 +127,25 @@ class MessageMaker:
             properties,
             size + _OVERHEAD,
         )
+        if options and (expiry := options.get("message_expiry")) is not None:
+            message.expires_at = trio.current_time() + expiry
+            message.expiry_at = _expiry_position(properties)
+        return message
+
+    def check_again(self, message: OutgoingMessage) -> MQTTError | None:
+        """Why a message made for an earlier connection cannot be sent on this one, or None."""
+        if self.server.protocol is not MQTT_5 and message.properties:
+            if message.properties not in (b"\0", _TEXT):
+                title = self.server.protocol.title
+                text = f"the server speaks {title}, whose messages have no properties"
+                return FeatureNotSupported(text)
+            message.properties = b""
+        size = len(message.payload) + len(message.topic_field) + len(message.properties)
+        try:
+            self._check_limits(message.qos, retain=message.retain, size=size)
+        except MQTTError as error:
+            return error
+        return None
 
     def _new_topic(self, topic: str) -> bytes:
         topic_field = encode_topic(topic)
@@ -167,15 +190,27 @@ class MessageMaker:
         if retain and not server.retain_available:  # MQTT-3.2.2-14
             message = f"cannot publish with retain: {self.server_name} has no retained messages"
             raise FeatureNotSupported(message)
-        limit = server.maximum_packet_size
-        if limit is not None and size + _FIXED > limit:  # MQTT-3.2.2-15
+        limit = server.maximum_packet_size or _MOST_BYTES
+        if size + _FIXED > limit:  # MQTT-3.2.2-15
             exact = _packet_size(size + (2 if qos else 0))
             if exact > limit:
-                message = (
-                    f"cannot publish: the packet would take {exact} bytes, and {self.server_name} "
-                    f"granted a Maximum Packet Size of {limit}"
+                whose = (
+                    "and MQTT has packets of at most"
+                    if server.maximum_packet_size is None
+                    else f"and {self.server_name} granted a Maximum Packet Size of"
                 )
+                message = f"cannot publish: the packet would take {exact} bytes, {whose} {limit}"
                 raise PacketTooLarge(message, size=exact, limit=limit)
+
+
+def _expiry_position(properties: bytes) -> int:
+    """Where the value of the Message Expiry Interval stands in what the encoder made."""
+    position = 1
+    while properties[position - 1] >= _CONTINUES:  # the length
+        position += 1
+    if properties[position] == _FORMAT_INDICATOR:  # it alone can stand before
+        position += 2
+    return position + 1
 
 
 def _packet_size(remaining: int) -> int:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from trio_mqtt._enums import QoS
 from trio_mqtt._topics import TopicTree, split_share
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from trio_mqtt._client._message import Message
     from trio_mqtt._client._subscribing import Grant
     from trio_mqtt._client._subscription import Subscription
-    from trio_mqtt._enums import QoS
+    from trio_mqtt._protocol.records import KeptSubscription
     from trio_mqtt.packets import SubscriptionRequest
 
 _REMEMBERED: Final = 4096
@@ -58,6 +59,21 @@ class Route:
         return [self.subscriptions[self.turn % len(self.subscriptions)]]
 
 
+def kept_route(kept: KeptSubscription) -> Route:
+    """The route of a Topic Filter that the Server keeps for the Session."""
+    request = kept.request
+    topic_filter = request.topic_filter
+    return Route(
+        topic_filter,
+        split_share(topic_filter)[0] is not None,
+        kept.identifier,
+        request,
+        [],
+        granted=QoS(request.qos),
+        kept=True,
+    )
+
+
 class Routes:
     """All routes of a client.
 
@@ -90,10 +106,9 @@ class Routes:
         """The route of exactly this Topic Filter, or None."""
         return self._by_filter.get(topic_filter)
 
-    def next_identifier(self) -> int:
-        """A Subscription Identifier that was never used before."""
-        self._last_identifier += 1
-        return self._last_identifier
+    def all(self) -> list[Route]:
+        """All routes."""
+        return list(self._by_filter.values())
 
     def add(self, route: Route) -> None:
         """Begin to route by this Topic Filter."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -10,26 +11,23 @@ from trio.lowlevel import enable_ki_protection
 
 from trio_mqtt._client._outgoing import MessageMaker, own_instance
 from trio_mqtt._client._waiting import Gate, Pacer
-from trio_mqtt._errors import MQTTError, PacketTooLarge
+from trio_mqtt._errors import MessageDropped, MQTTError, PacketTooLarge, QueueFull
 from trio_mqtt._protocol.exchanges import OutgoingMessage, Request
 from trio_mqtt._protocol.sender import OUTPUT_HIGH_WATER
 from trio_mqtt.packets import SubAck, Subscribe, UnsubAck, Unsubscribe, encode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from trio_mqtt._client._link import Link
     from trio_mqtt._client._outgoing import Payload, PublishOptions
+    from trio_mqtt._client._session import Session
     from trio_mqtt._client._valve import Valve
     from trio_mqtt._protocol.server_info import ServerInfo
-    from trio_mqtt._protocol.session import SessionState
 
-MOST_QUEUED: Final = 1000
-"""How many QoS 1 and 2 messages wait for a place in the window before publishers wait."""
-MOST_QUEUED_BYTES: Final = 16 * 1024 * 1024
-"""How much memory unacknowledged messages take before publishers wait."""
-
-
+_logger = logging.getLogger("trio_mqtt")
+_SWEEP_EVERY: Final = 1.0
+"""Expired messages are looked for at most so often, in seconds."""
 _GIVEN_UP: Final = MQTTError("the request was given up")
 
 
@@ -42,35 +40,62 @@ class Sending:
         name: its address, for messages.
         valve: is told of tasks that await an answer of the Server.
         check_open: raises if the client is closed or has failed.
+        changed: called when there may be something to store.
+        dropped: is given each message that will not be sent, with the reason.
+        start: starts a background task.
 
     Attributes:
         published: how many messages were admitted.
+        expired: how many were dropped since they had expired.
+        displaced: how many were dropped since others needed their place.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts that it stands between
         self,
-        session: SessionState,
+        session: Session,
         server: ServerInfo,
         name: str,
         *,
         valve: Valve,
         check_open: Callable[[], None],
+        changed: Callable[[], None],
+        dropped: Callable[[OutgoingMessage, MQTTError], None],
+        start: Callable[[Callable[[], Awaitable[None]]], None],
     ) -> None:
         self.published = 0
-        self._session = session
+        self.expired = 0
+        self.displaced = 0
+        self._session = session._state
+        self._most_queued = session._queue
+        self._most_bytes = session._queue_bytes
+        self._overflow = session._overflow
         self._valve = valve
         self._check_open = check_open
+        self._changed = changed
+        self._dropped = dropped
+        self._start = start
+        self._sweeping = False
         self._pacer = Pacer()
         self._link: Link | None = None
         self._maker = MessageMaker(server, name)
         self._output_gate = Gate(self._output_has_room, check_open)
         self._queue_gate = Gate(self._queue_has_room, check_open)
 
-    def connected(self, link: Link) -> None:
-        """Send on this connection from now on."""
+    def connected(self, link: Link, server: ServerInfo) -> None:
+        """Send on this connection from now on; what it cannot send is given up."""
         self._link = link
-        if link.connection.server is not None:
-            self._maker.server = link.connection.server
+        self._maker.server = server
+        self._maker.server_name = link.name
+        for message in self._session.messages():
+            if message.failure is None:
+                failure = self._maker.check_again(message)
+                if failure is not None:
+                    self._session.give_up(message, failure)
+                    self._dropped(message, failure)
+
+    def disconnected(self) -> None:
+        """There is no connection: messages wait in the session, at QoS 0 with their publishers."""
+        self._link = None
 
     @property
     def server_name(self) -> str:
@@ -84,22 +109,26 @@ class Sending:
 
     def _output_has_room(self) -> bool:
         link = self._link
-        return link is not None and link.connection.output.size < OUTPUT_HIGH_WATER
+        if link is None or link.connection.sender.is_repeating:
+            return False
+        return link.connection.output.size < OUTPUT_HIGH_WATER
 
     def _queue_has_room(self) -> bool:
         session = self._session
-        return len(session.queue) < MOST_QUEUED and session.outgoing_size < MOST_QUEUED_BYTES
+        return session.waiting < self._most_queued and session.outgoing_size < self._most_bytes
 
     @enable_ki_protection
     def progress(self) -> None:
         """Move on what can move: something was sent or acknowledged, or has become due."""
         link = self._link
-        if link is None:
-            return
-        connection = link.connection
-        connection.sender.pump()
-        if connection.output.size:
-            link.wake_writer()
+        if link is not None:
+            connection = link.connection
+            connection.sender.pump()
+            if connection.sender.expired:
+                self._tell_of_expired(connection.sender.expired)
+            if connection.output.ready:
+                link.wake_writer()
+        self._changed()
         self._queue_gate.update()
         self._output_gate.update()
 
@@ -107,6 +136,50 @@ class Sending:
         """Send those who wait for room away."""
         self._queue_gate.close()
         self._output_gate.close()
+
+    # -- messages that are not sent -----------------------------------------------------------
+
+    def _tell_of_expired(self, messages: list[OutgoingMessage]) -> None:
+        for message in messages:
+            self.expired += 1
+            self._dropped(message, _expired(message))
+        messages.clear()
+
+    def _displace(self) -> bool:
+        """Drop the message that has waited longest; False if none has."""
+        message = self._session.withdraw_first()
+        if message is None:
+            return False
+        self.displaced += 1
+        text = (
+            f"the message to {message.topic!r} had waited longest in the full outgoing queue, and "
+            "was dropped for another"
+        )
+        if self.displaced == 1:
+            _logger.warning("the outgoing queue is full and drops messages")
+        self._dropped(message, MessageDropped(text, topic=message.topic))
+        return True
+
+    @enable_ki_protection
+    async def _sweep(self) -> None:
+        """Drop messages as they expire while they wait."""
+        session = self._session
+        while deadlines := [
+            message.expires_at
+            for message in session.waiting_messages()
+            if message.expires_at is not None
+        ]:
+            now = trio.current_time()
+            await trio.sleep_until(max(min(deadlines), now + _SWEEP_EVERY))
+            self._tell_of_expired(session.withdraw(_is_expired))
+            self.progress()
+        self._sweeping = False
+
+    def watch_expiry(self) -> None:
+        """Have messages dropped as they expire, if there is one that can."""
+        if not self._sweeping:
+            self._sweeping = True
+            self._start(self._sweep)
 
     # -- messages -----------------------------------------------------------------------------
 
@@ -128,7 +201,7 @@ class Sending:
         """Wait for room and hand the message to the session; cancelled, nothing happened."""
         await self._pacer.checkpoint()
         gate = self._queue_gate if message.qos else self._output_gate
-        if not gate.is_open:
+        if not gate.is_open and not (message.qos and self._makes_room()):
             with self._valve:
                 await gate.wait()
         self._check_open()
@@ -140,10 +213,32 @@ class Sending:
 
         Raises:
             trio.WouldBlock: there is no room.
+            QueueFull: the same, where the Session says so.
         """
-        if not (self._queue_gate if message.qos else self._output_gate).is_open:
+        gate = self._queue_gate if message.qos else self._output_gate
+        if not gate.is_open and not (message.qos and self._makes_room()):
             raise trio.WouldBlock
         self._accept(message)
+
+    def _makes_room(self) -> bool:
+        """Make room in the full queue, if that is what the Session wants.
+
+        Raises:
+            QueueFull: it wants no message for which there is none.
+        """
+        if self._overflow == "error":
+            text = (
+                f"the outgoing queue is full: {self._session.waiting} messages wait, and all "
+                f"unacknowledged take {self._session.outgoing_size} bytes; publish less, or give "
+                "the Session a larger queue"
+            )
+            raise QueueFull(text)
+        if self._overflow == "wait":
+            return False
+        while not self._queue_has_room():
+            if not self._displace():
+                return False
+        return True
 
     @enable_ki_protection
     def _accept(self, message: OutgoingMessage) -> None:
@@ -152,9 +247,18 @@ class Sending:
         if message.qos:
             self._session.accept(message)
             if link is not None:
-                link.connection.sender.pump()
+                sender = link.connection.sender
+                sender.pump()
+                if sender.expired:
+                    self._tell_of_expired(sender.expired)
+            if message.expires_at is not None:
+                self.watch_expiry()
+            self._changed()
             self._queue_gate.update()
         elif link is not None:
+            if _is_expired(message):
+                self.expired += 1
+                raise _expired(message)
             link.connection.sender.send(message)
             self._output_gate.update()
         if link is not None:
@@ -170,13 +274,18 @@ class Sending:
 
     @enable_ki_protection
     def request(
-        self, packet: Subscribe | Unsubscribe, listener: Callable[[Request], object] | None = None
+        self,
+        packet: Subscribe | Unsubscribe,
+        listener: Callable[[Request], object] | None = None,
+        *,
+        stored_in: int = 0,
     ) -> Request:
         """Have a SUBSCRIBE or UNSUBSCRIBE sent.
 
         Args:
             packet: what to send; its Packet Identifier is set when that is done.
             listener: called once when the answer has come or the request has failed.
+            stored_in: the batch of the journal that must be on disk before it is sent.
 
         Raises:
             LocalProtocolError: the standard forbids it.
@@ -194,19 +303,36 @@ class Sending:
             raise PacketTooLarge(text, size=size, limit=limit)
         count = len(packet.requests if isinstance(packet, Subscribe) else packet.topic_filters)
         request = Request(packet, count, listener)
+        request.stored_in = stored_in
         self._session.requests.append(request)
         self.progress()
         return request
 
     @enable_ki_protection
-    async def ask(self, packet: Subscribe | Unsubscribe) -> SubAck | UnsubAck:
-        """Send a request and wait for its answer.
+    async def ask(
+        self, packet: Subscribe | Unsubscribe, listener: Callable[[Request], object]
+    ) -> SubAck | UnsubAck:
+        """Send a request and wait for its answer; the listener gets it first, in any case.
 
         Cancelled, only the waiting ends.
         """
         event = trio.Event()
-        request = self.request(packet, lambda _request: event.set())
+
+        def answered(request: Request) -> None:
+            listener(request)
+            event.set()
+
+        request = self.request(packet, answered)
         await self.await_answer(event)
         if request.answer is None:
             raise own_instance(request.failure or _GIVEN_UP)
         return request.answer
+
+
+def _is_expired(message: OutgoingMessage) -> bool:
+    return message.expires_at is not None and message.expires_at <= trio.current_time()
+
+
+def _expired(message: OutgoingMessage) -> MessageDropped:
+    text = f"the message to {message.topic!r} expired before it could be sent, and was dropped"
+    return MessageDropped(text, topic=message.topic)

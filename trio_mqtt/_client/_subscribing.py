@@ -20,6 +20,7 @@ from trio_mqtt._errors import (
     SubscribeRejected,
     UserProperties,
 )
+from trio_mqtt._protocol.records import KeptSubscription
 from trio_mqtt._topics import check_topic_filter, split_share
 from trio_mqtt.packets import Properties, Subscribe, SubscriptionRequest, Unsubscribe
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from trio_mqtt._client._message import Message
     from trio_mqtt._client._sending import Sending
     from trio_mqtt._client._subscription import Ack
+    from trio_mqtt._client._supervisor import Supervisor
     from trio_mqtt._protocol.exchanges import Request
     from trio_mqtt._protocol.server_info import ServerInfo
 
@@ -54,14 +56,25 @@ class SubscribeOptions:
         validator=attrs.validators.in_(("wait", "drop_oldest", "drop_newest"))
     )
     ack: Ack = attrs.field(validator=attrs.validators.in_(("when_done", "manual", "on_receipt")))
-    keep: bool
+    keep: bool | None
 
 
 @attrs.define(eq=False)
 class Grant:
-    """A SUBSCRIBE for one Topic Filter, under way or answered."""
+    """A SUBSCRIBE for one Topic Filter, under way or answered.
+
+    Attributes:
+        route: the Topic Filter.
+        earlier: what the Server had been asked for before, if that was something else.
+        done: set when it is answered or has failed.
+        reason_code: the answer, or None.
+        reason_string: the Server's own words, or None.
+        user_properties: those of the answer.
+        failure: the error that ended it instead, or None.
+    """
 
     route: Route
+    earlier: SubscriptionRequest | None = None
     done: trio.Event = attrs.Factory(trio.Event)
     reason_code: ReasonCode | None = None
     reason_string: str | None = None
@@ -81,7 +94,16 @@ class Grant:
             self.user_properties = request.answer.properties.user_properties
             if not self.reason_code.is_failure:
                 route.granted = QoS(self.reason_code)
+            elif self.earlier is not None:
+                route.options = self.earlier  # what it asked for is not what the Server has
         self.done.set()
+
+
+def subscribe_packet(route: Route, server: ServerInfo) -> Subscribe:
+    """The SUBSCRIBE for a Topic Filter, as this Server takes it."""
+    known = server.subscription_identifier_available and route.identifier is not None
+    identifiers = (route.identifier,) if known and route.identifier else ()
+    return Subscribe(0, (route.options,), Properties(subscription_identifiers=identifiers))
 
 
 class SubscriptionManager:
@@ -91,14 +113,17 @@ class SubscriptionManager:
         self,
         sending: Sending,
         deliveries: Deliveries,
-        server: ServerInfo,
+        supervisor: Supervisor,
         topic_filters: tuple[str, ...],
         options: SubscribeOptions,
     ) -> None:
         self._sending = sending
         self._deliveries = deliveries
         self._routes = deliveries.routes
-        self._server = server
+        self._supervisor = supervisor
+        self._session = supervisor.session
+        keep = options.keep
+        self._keep = not self._session._ephemeral if keep is None else keep
         self._topic_filters = tuple(dict.fromkeys(topic_filters))
         self._options = options
         self._joined: list[Route] = []
@@ -119,6 +144,10 @@ class SubscriptionManager:
         if self._subscription is not None:
             message = "this subscription was entered before; call client.subscribe again"
             raise RuntimeError(message)
+        self._deliveries.check_open()
+        while not self._supervisor.connections:  # what the Server can do is not known yet
+            await self._supervisor.connected.wait()
+            self._deliveries.check_open()
         self._check()
         subscription, grants = self._begin()
         try:
@@ -134,8 +163,7 @@ class SubscriptionManager:
 
     def _check(self) -> None:
         """Refuse what the standard or the Server does not allow, before anything is sent."""
-        self._deliveries.check_open()
-        server = self._server
+        server = self._sending.server
         options = self._options
         if not self._topic_filters:
             message = "subscribe needs at least one Topic Filter"
@@ -154,7 +182,7 @@ class SubscriptionManager:
             self._check_filter(topic_filter)
 
     def _check_filter(self, topic_filter: str) -> None:
-        server, options = self._server, self._options
+        server, options = self._sending.server, self._options
         share = split_share(topic_filter)[0]
         if share is not None and not server.shared_subscription_available:
             message = (
@@ -168,9 +196,13 @@ class SubscriptionManager:
             message = f"no_local cannot be used with the shared subscription {topic_filter!r}"
             raise LocalProtocolError(message, statement="MQTT-3.8.3-4")
         route = self._routes.get(topic_filter)
-        if route is not None and (
-            route.options.no_local != options.no_local
-            or route.options.retain_as_published != options.retain_as_published
+        if (
+            route is not None
+            and route.subscriptions
+            and (
+                route.options.no_local != options.no_local
+                or route.options.retain_as_published != options.retain_as_published
+            )
         ):
             message = (
                 f"{topic_filter!r} is subscribed with another no_local or retain_as_published; "
@@ -214,28 +246,38 @@ class SubscriptionManager:
             options.retain_handling,
         )
         route = self._routes.get(topic_filter)
+        server = self._sending.server
         if route is None:
-            server_has_identifiers = self._server.subscription_identifier_available
+            has_identifiers = server.subscription_identifier_available
             route = Route(
                 topic_filter,
                 split_share(topic_filter)[0] is not None,
-                self._routes.next_identifier() if server_has_identifiers else None,
+                self._session._identifier_for(topic_filter) if has_identifiers else None,
                 wanted,
                 [],
             )
             self._routes.add(route)
         asked = route.granted is not None or route.pending is not None
+        joins = bool(route.subscriptions)  # else the Server kept it for nobody here: ask again
         route.subscriptions.append(subscription)
-        route.kept = route.kept or options.keep
         self._joined.append(route)
         self._routes.changed()
-        if asked and wanted.qos <= route.options.qos:
+        if asked and joins and wanted.qos <= route.options.qos:
             return route.pending
+        if joins and asked:
+            # Only the QoS is raised; who is subscribed already wants no retained message again.
+            wanted = attrs.evolve(wanted, retain_handling=RetainHandling.DO_NOT_SEND)
+            if server.protocol is not MQTT_5:
+                wanted = attrs.evolve(wanted, retain_handling=RetainHandling.SEND_ON_SUBSCRIBE)
+        grant = Grant(route, route.options if asked else None)
         route.options = wanted
-        grant = route.pending = Grant(route)
-        identifiers = () if route.identifier is None else (route.identifier,)
-        properties = Properties(subscription_identifiers=identifiers)
-        self._sending.request(Subscribe(0, (wanted,), properties), grant.answer)
+        route.pending = grant
+        stored_in = 0
+        if self._keep:
+            stored_in = self._session._keep_subscription(KeptSubscription(route.identifier, wanted))
+        elif self._session._state.journal is not None:
+            stored_in = self._session._note_record()  # the identifier is never used again
+        self._sending.request(subscribe_packet(route, server), grant.answer, stored_in=stored_in)
         return grant
 
     def _finish(self, subscription: Subscription, grants: list[Grant]) -> None:
@@ -256,6 +298,8 @@ class SubscriptionManager:
                 reason_string=first.reason_string,
                 user_properties=first.user_properties,
             )
+        for route in self._joined:
+            route.kept = route.kept or self._keep
         subscription._granted = {
             route.topic_filter: route.granted for route in self._joined if route.granted is not None
         }
@@ -301,6 +345,8 @@ class SubscriptionManager:
                 kept = True
                 continue
             self._routes.remove(route)
+            self._session._drop_subscription(route.topic_filter)
+            self._deliveries.unsubscribed(route.topic_filter)
             if route.granted is not None or route.pending is not None:
                 unwanted.append(route.topic_filter)
         self._joined.clear()

@@ -15,6 +15,7 @@ import trio
 from trio.lowlevel import checkpoint, checkpoint_if_cancelled, current_task, enable_ki_protection
 
 from trio_mqtt._client._buffer import Buffer, Overflow
+from trio_mqtt._client._outgoing import own_instance
 from trio_mqtt._enums import ReasonCode
 from trio_mqtt._topics import topic_matches
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from trio_mqtt._client._deliveries import Deliveries
     from trio_mqtt._client._message import Message
     from trio_mqtt._enums import QoS
+    from trio_mqtt._errors import MQTTError
 
 Ack = Literal["when_done", "manual", "on_receipt"]
 """When a QoS 1 or 2 message is settled."""
@@ -85,6 +87,7 @@ class Subscription:
         self._line = trio.lowlevel.ParkingLot()
         self._waited_for = False  # whether somebody may stand in the line
         self._closed = False
+        self._failure: MQTTError | None = None
         self._calls = 0
         self._deadline = 0.0
         deliveries._watch.subscriptions.add(self)
@@ -170,6 +173,8 @@ class Subscription:
         if self._closed:
             message = f"the block of the {self._name} was left; receive inside it"
             raise trio.ClosedResourceError(message)
+        if self._failure is not None:
+            raise own_instance(self._failure)
         self._deliveries.check_open()
 
     @enable_ki_protection
@@ -240,6 +245,11 @@ class Subscription:
         )
 
     # -- the end ------------------------------------------------------------------------------
+
+    def _refuse(self, error: MQTTError) -> None:
+        """A Topic Filter could not be subscribed again: tell so, once the buffer is empty."""
+        self._failure = error
+        self._wake_all()
 
     def _wake_all(self) -> None:
         """Let every waiter look again: the client has failed or was closed."""

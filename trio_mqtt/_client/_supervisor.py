@@ -1,4 +1,4 @@
-"""The life of a client: connect, keep the connection, fail or close.
+"""The life of a client: connect, keep the connection, get another one, fail or close.
 
 One task of the client's nursery supervises; the tasks of the Network Connection run inside it. On
 a permanent failure the body of the block is cancelled first, which takes its waiting tasks out of
@@ -8,87 +8,131 @@ every queue; only then do those that still wait, outside the body, get the error
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import trio
 from trio.lowlevel import enable_ki_protection
 
+from trio_mqtt._client._committing import Committer
+from trio_mqtt._client._connecting import HINTS, Dialer
 from trio_mqtt._client._deliveries import Deliveries
 from trio_mqtt._client._link import Link
 from trio_mqtt._client._message import Message
 from trio_mqtt._client._outgoing import own_instance
+from trio_mqtt._client._reconnecting import Backoff, is_fatal
+from trio_mqtt._client._restoring import Restorer
 from trio_mqtt._client._sending import Sending
-from trio_mqtt._enums import MQTT_3_1_1, MQTT_5, Protocol, ReasonCode
+from trio_mqtt._client._settling import settle_with
+from trio_mqtt._enums import MQTT_5, ReasonCode
 from trio_mqtt._errors import (
-    ConnectFailed,
     ConnectionLost,
     ConnectRejected,
     MQTTError,
-    RemoteProtocolError,
     SessionLost,
 )
 from trio_mqtt._protocol.connection import Connection, Event
 from trio_mqtt._protocol.exchanges import OutgoingMessage, Request
 from trio_mqtt._protocol.server_info import ServerInfo
-from trio_mqtt._protocol.session import SessionState
-from trio_mqtt.packets import Disconnect
+from trio_mqtt.events import Connected, Disconnected, PublishFailed, SessionReplaced
+from trio_mqtt.packets import Disconnect, Properties
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Awaitable, Callable
 
-    from trio_mqtt._client._options import ConnectOptions
-    from trio_mqtt.abc import Connector
-    from trio_mqtt.packets import ConnAck, Connect
+    from trio_mqtt._client._connecting import Itinerary, Place
+    from trio_mqtt._client._options import ConnectOptions, Credentials
+    from trio_mqtt._client._reconnecting import Reconnect
+    from trio_mqtt._client._session import Session
+    from trio_mqtt._enums import Protocol
+    from trio_mqtt._protocol.session import OnSessionLost
+    from trio_mqtt.packets import Connect
 
+T = TypeVar("T")
 _DRAIN_SHARE: Final = 0.8
 """The part of the close timeout for open exchanges; the rest is for DISCONNECT."""
+_REDIRECTIONS: Final = (ReasonCode.USE_ANOTHER_SERVER, ReasonCode.SERVER_MOVED)
 _logger = logging.getLogger("trio_mqtt")
 
 
 class Supervisor:
-    """Connects, and keeps what the client, its publishers and its subscriptions share.
+    """Connects, again and again, and keeps what publishers and subscriptions share.
 
     Args:
-        name: the Server's address, for messages.
-        connector: makes the byte stream.
+        itinerary: where to connect to.
         options: what the caller asked for.
+        session: the Session, taken possession of.
+        reconnect: how to get a connection back; None for not at all.
+        on_session_lost: what becomes of messages under way then.
+        credentials: returns User Name and Password for each attempt.
+        new_credentials: whether they may be others each time.
         nursery: where background tasks run.
 
     Attributes:
-        session: the Session State.
+        session: the Session.
         sending: the way into it.
         deliveries: the way out.
+        committer: the way to its disk.
+        connected: set while there is a connection.
+        connections: how many connections there were.
         body_scope: cancelled when the client fails.
-        settled: set once the connection is open, or has failed.
+        settled: set once the body may begin, or the client has failed.
         error: why the client failed, or None.
     """
 
-    def __init__(
-        self, name: str, connector: Connector, options: ConnectOptions, nursery: trio.Nursery
+    def __init__(  # noqa: PLR0913 - the parts that a client is made of
+        self,
+        itinerary: Itinerary,
+        options: ConnectOptions,
+        session: Session,
+        *,
+        reconnect: Reconnect | None,
+        on_session_lost: OnSessionLost,
+        credentials: Callable[[Place], Awaitable[Credentials]],
+        new_credentials: bool,
+        nursery: trio.Nursery,
     ) -> None:
-        self.session = SessionState()
+        self.session = session
+        self.state = session._state
         self.deliveries = Deliveries(
+            session,
             receive_maximum=options.receive_maximum,
             unclaimed_timeout=options.unclaimed_timeout,
             check_open=self.check_open,
             acknowledged=self._acknowledged,
             start=self._start,
         )
+        self.committer = Committer(session, committed=self._committed, refused=self._give_up)
+        protocol = options.protocol or session._protocol or MQTT_5
         self.sending = Sending(
-            self.session,
-            ServerInfo(protocol=options.protocol or MQTT_5, client_id=options.client_id),
-            name,
+            session,
+            ServerInfo(protocol=protocol, client_id=session._client_id),
+            itinerary.name,
             valve=self.deliveries.valve,
             check_open=self.check_open,
+            changed=self.committer.wake,
+            dropped=self._give_up,
+            start=self._start,
         )
+        self.connected = trio.Event()
+        self.connections = 0
         self.body_scope = trio.CancelScope()
         self.settled = trio.Event()
         self.error: MQTTError | None = None
-        self._nursery = nursery
-        self._name = name
-        self._connector = connector
+        self._restorer = Restorer(session, self.sending, self.deliveries)
+        self._dialer = Dialer(
+            options, session, credentials, new_link=self._new_link, serve=self._serve
+        )
+        self._itinerary = itinerary
         self._options = options
+        self._reconnect = reconnect
+        self._on_session_lost: OnSessionLost = on_session_lost
+        self._new_credentials = new_credentials
+        self._nursery = nursery
+        self._name = itinerary.name
         self._link: Link | None = None
+        self._connected_at = 0.0
+        self._attempts = 0
         self._closed = False
         self._scope = trio.CancelScope(shield=True)
         self._drained = trio.Event()
@@ -96,7 +140,7 @@ class Supervisor:
 
     @property
     def connection(self) -> Connection | None:
-        """The protocol side of the connection, or None if there is none yet."""
+        """The protocol side of the connection, or None if there is none now."""
         return None if self._link is None else self._link.connection
 
     def check_open(self) -> None:
@@ -111,119 +155,188 @@ class Supervisor:
 
     @enable_ki_protection
     async def run(self) -> None:
-        """Connect, serve the connection, and tell of its loss.
+        """Keep the client connected until it is closed or fails.
 
         What cancels the block does not reach the connection: it is still needed for closing, and
         `close` ends it.
         """
+        if self._reconnect is not None and self._reconnect.initial == "background":
+            self.settled.set()
         with self._scope:
             try:
-                await self._connect_and_serve()
+                await self._keep_connected()
             except MQTTError as error:
                 self._fail(error)
             finally:
                 self._ended.set()
 
-    async def _connect_and_serve(self) -> None:
-        deadline = trio.current_time() + self._options.connect_timeout
-        wanted = self._options.protocol
-        if wanted is not None:
-            await self._attempt(wanted, deadline)
-            return
-        try:
-            await self._attempt(MQTT_5, deadline)
-        except (ConnectFailed, ConnectRejected) as refusal:
-            if not self._speaks_no_5(refusal):
-                raise
-            first = refusal
-        else:
-            return
-        _logger.info("%s does not speak MQTT 5.0; trying MQTT 3.1.1", self._name)
-        try:
-            await self._attempt(MQTT_3_1_1, deadline)
-        except (ConnectFailed, ConnectRejected) as refusal:
-            refusal.add_note(f"MQTT 5.0 was tried before: {first}")
-            raise
-
-    def _speaks_no_5(self, refusal: ConnectFailed | ConnectRejected) -> bool:
-        """Whether the answer to a CONNECT of MQTT 5.0 calls for an older version."""
-        if isinstance(refusal, ConnectRejected):
-            return refusal.reason_code is ReasonCode.UNSUPPORTED_PROTOCOL_VERSION
-        return self._link is not None and self._link.hung_up
-
-    async def _attempt(self, protocol: Protocol, deadline: float) -> None:
-        """Make one connection and serve it to its end."""
-        connect = self._options.connect_packet(protocol)
-        self._link = None
-        with trio.CancelScope(deadline=deadline) as scope:
+    async def _keep_connected(self) -> None:
+        backoff = None if self._reconnect is None else Backoff(self._reconnect)
+        outage_began = trio.current_time()
+        attempts = 0
+        while True:
+            place = await self._itinerary.next()
+            self._name = place.name
+            connections = self.connections
+            self._attempts = attempts = attempts + 1
             try:
-                async with self._connector() as stream:
-                    link = self._link = self._new_link(stream, connect, protocol)
-                    connection = link.connection
-                    self._check_connack(await link.handshake(), connection.protocol, protocol)
-                    scope.deadline = float("inf")
-                    await self._serve(link)
-            except OSError as error:
-                if isinstance(error, MQTTError):
-                    raise
-                message = f"cannot connect to {self._name}: {error}"
-                raise ConnectFailed(message) from error
-        if scope.cancelled_caught:
-            stage = "connect" if self._link is None else "CONNECT"
-            what = "no connection was made" if self._link is None else "the server did not answer"
-            message = (
-                f"cannot connect to {self._name}: {what} within {self._options.connect_timeout:g} s"
-            )
-            raise ConnectFailed(message, stage=stage)
+                await self._dialer.run(place)
+            except MQTTError as error:
+                loss = error
+            else:
+                return
+            if self._closed and not self.state.unfinished:
+                return  # everything was done; the Server was only quicker to hang up
+            was_connected = self.connections > connections
+            if was_connected:
+                outage_began = trio.current_time()
+                attempts = 0
+                if backoff is not None:
+                    self._tell_of_loss(loss, backoff)
+            await self._pause(loss, backoff, outage_began, was_connected=was_connected)
 
-    def _new_link(self, stream: trio.abc.Stream, connect: Connect, protocol: Protocol) -> Link:
+    def _tell_of_loss(self, loss: MQTTError, backoff: Backoff) -> None:
+        backoff.lost(trio.current_time() - self._connected_at)
+        if not is_fatal(loss, new_credentials=self._new_credentials):
+            _logger.warning("%s; the client tries to connect again", loss)
+        if backoff.looks_like_a_fight:
+            _logger.warning(
+                "%d connections in a row were lost soon after they were made; perhaps another "
+                "client uses the client_id %r, too",
+                backoff.short_lives,
+                self.session._client_id,
+            )
+        self.deliveries.events.put(Disconnected(server=self._name, error=loss))
+
+    async def _pause(
+        self, loss: MQTTError, backoff: Backoff | None, since: float, *, was_connected: bool
+    ) -> None:
+        """Wait before the next attempt, or raise if there is to be none."""
+        reconnect = self._reconnect
+        first = not self.connections and (reconnect is None or reconnect.initial == "fail")
+        if self._follows_redirection(loss):
+            return
+        if is_fatal(loss, new_credentials=self._new_credentials):
+            raise loss
+        new_round = not was_connected and self._itinerary.move_on()
+        if not was_connected and not new_round:
+            self._change_of_place(loss)
+            return
+        if first or reconnect is None or backoff is None:
+            raise loss
+        if new_round and len(self._itinerary) > 1:
+            self._change_of_place(loss)
+        delay = backoff.next_delay()
+        limit = reconnect.give_up_after
+        if limit is not None and trio.current_time() + delay > since + limit:
+            loss.add_note(f"it was given up after {limit:g} s without a connection")
+            raise loss
+        if not was_connected:
+            _logger.info("%s; the next attempt is in %.1f s", loss, delay)
+        await trio.sleep(delay)
+
+    def _change_of_place(self, loss: MQTTError) -> None:
+        if self._reconnect is not None and self._reconnect.independent_servers:
+            self._dialer.clean = True
+        _logger.info("%s; the next URL is tried", loss)
+
+    def _follows_redirection(self, loss: MQTTError) -> bool:
+        """Whether the Server named another one, and the caller allows to go there (4.11)."""
+        if not isinstance(loss, ConnectRejected | ConnectionLost) or self._reconnect is None:
+            return False
+        reference = loss.server_reference
+        if reference is None or loss.reason_code not in _REDIRECTIONS:
+            return False
+        url = self._reconnect.redirect(reference)
+        if url is None or not self._itinerary.redirect(url):
+            return False
+        _logger.info("%s refers to another server, %s", self._name, self._itinerary.name)
+        return True
+
+    def _new_link(
+        self, name: str, stream: trio.abc.Stream, connect: Connect, protocol: Protocol
+    ) -> Link:
         connection = Connection(
-            self.session,
+            self.state,
             connect,
             protocol,
             receive_maximum=self._options.receive_maximum,
             message_type=Message,
+            on_session_lost=self._on_session_lost,
+            hold=self._restorer.has_work,
         )
+        journal = self.state.journal
+        if journal is not None:
+            connection.output.commit(journal.committed)
         return Link(
-            self._name,
+            name,
             stream,
             connection,
             valve=self.deliveries.valve,
             ping_timeout=self._options.ping_timeout,
+            ack_timeout=self._options.ack_timeout,
             deliver=self._deliver,
             progress=self._progress,
         )
 
-    def _check_connack(self, connack: ConnAck, answered: Protocol, asked: Protocol) -> None:
-        """Raise unless the Server accepted the connection, in the version asked for."""
-        reason_code = connack.reason_code
-        if not reason_code.is_failure:
-            if answered is not asked:
-                message = f"{self._name} answered a CONNECT of MQTT 5.0 in the form of MQTT 3.1.1"
-                raise RemoteProtocolError(message, statement="3.2.2")
-            return
-        properties = connack.properties
-        words = f": {properties.reason_string}" if properties.reason_string else ""
-        hint = _HINTS.get(reason_code, "")
-        message = f"{self._name} refused the connection with {reason_code.describe()}{words}{hint}"
-        raise ConnectRejected(
-            message,
-            reason_code=reason_code,
-            reason_string=properties.reason_string,
-            server_reference=properties.server_reference,
-            user_properties=properties.user_properties,
-        )
-
     async def _serve(self, link: Link) -> None:
-        self.deliveries.connected(link.connection.receiver)
-        self.sending.connected(link)
-        server = self.sending.server
-        title = server.protocol.title
-        _logger.info("connected to %s with %s as %r", self._name, title, server.client_id)
-        self.settled.set()
-        await link.run()
+        server = link.connection.server
+        if server is None:  # pragma: no cover - only a connection that was accepted is served
+            return
+        had_one = self.session._record is not None
+        self._dialer.clean = False
+        self._link = link
+        self._connected_at = trio.current_time()
+        self._itinerary.arrive()
+        self.session._connected(server)
+        self._tell_of_connection(link, server, had_one=had_one)
+        self.deliveries.connected(link.connection, first=not self.connections)
+        self.sending.connected(link, server)
+        self.connections += 1
+        try:
+            if not link.connection.resumed:
+                await self.committer.flush()  # before anything of the new Session is taken
+            self._restorer.connected(link, self._start)
+            self.connected.set()
+            self.settled.set()
+            await link.run()
+        finally:
+            self._link = None
+            self.connected = trio.Event()
+            self.sending.disconnected()
         if link.loss is not None:
             raise link.loss
+
+    def _tell_of_connection(self, link: Link, server: ServerInfo, *, had_one: bool) -> None:
+        connection = link.connection
+        name, title = link.name, server.protocol.title
+        _logger.info("connected to %s with %s as %r", name, title, server.client_id)
+        events = self.deliveries.events
+        events.put(
+            Connected(server=name, session_present=connection.resumed, attempts=self._attempts)
+        )
+        is_5 = server.protocol is MQTT_5
+        if is_5 and server.session_expiry_interval < self.session._expiry:
+            text = "%s keeps the session for %d s only, not for %d s"
+            _logger.warning(text, name, server.session_expiry_interval, self.session._expiry)
+        if not connection.resumed and had_one:
+            count = len(connection.doubtful)
+            events.put(SessionReplaced(server=name, in_doubt=count))
+            text = "%s has lost the session; subscriptions are made again, %d messages are in doubt"
+            if not self.session._ephemeral or is_5:
+                _logger.warning(text, name, count)
+        for message in connection.doubtful:
+            text = (
+                f"{name} has lost the session while the QoS {message.qos} message to "
+                f"{message.topic!r} was under way; it may or may not have it"
+            )
+            self._give_up(message, SessionLost(text))
+
+    def _give_up(self, message: OutgoingMessage, error: MQTTError) -> None:
+        """A message will not be sent: tell its publisher, and whoever watches."""
+        message.failure = error
+        self.deliveries.events.put(PublishFailed(message=message, error=error))
+        message.tell()
 
     # -- events of the connection -------------------------------------------------------------
 
@@ -238,7 +351,7 @@ class Supervisor:
     def _disconnected(self, packet: Disconnect) -> ConnectionLost:
         properties = packet.properties
         words = f": {properties.reason_string}" if properties.reason_string else ""
-        hint = _HINTS.get(packet.reason_code, "")
+        hint = HINTS.get(packet.reason_code, "")
         what = packet.reason_code.describe()
         message = f"{self._name} ended the connection with {what}{words}{hint}"
         return ConnectionLost(
@@ -251,23 +364,36 @@ class Supervisor:
 
     def _progress(self) -> None:
         self.sending.progress()
-        if not self.session.unfinished:
+        if not self.state.unfinished:
             self._drained.set()
+
+    def _committed(self) -> None:
+        journal = self.state.journal
+        link = self._link
+        if journal is not None and link is not None:
+            link.connection.output.commit(journal.committed)
+        self._progress()
 
     def _start(self, task: Callable[[], Awaitable[None]]) -> None:
         if not self._closed:
             self._nursery.start_soon(task)
 
     def _acknowledged(self) -> None:
+        self.committer.wake()
         link = self._link
-        if link is not None and link.connection.output.size:
+        if link is not None and link.connection.output.ready:
             link.wake_writer()
+
+    async def settle_with(self, message: Message, effect: Callable[[sqlite3.Connection], T]) -> T:
+        """Commit an effect and the receipt of a message together; see `Session.settle`."""
+        self.check_open()
+        return await settle_with(self.session, self.deliveries, self.committer, message, effect)
 
     # -- the end ------------------------------------------------------------------------------
 
     def _fail(self, error: MQTTError) -> None:
         """End for good: the body first, then whoever waits outside it."""
-        if self._closed and not self.session.unfinished:
+        if self._closed and not self.state.unfinished:
             return  # everything was done; the Server was only quicker to hang up
         _logger.info("the client has failed: %s", error)  # raised, so whoever cares is told
         self.error = error
@@ -277,14 +403,20 @@ class Supervisor:
         self._drained.set()
 
     def _release_waiters(self, error: MQTTError) -> int:
-        """Give up what is not over; each that waits for it is told. Says how many messages."""
+        """Send away who waits for what is not over; says how many messages that is.
+
+        A caller's Session keeps them, an ephemeral one is over.
+        """
         messages = 0
-        for exchange in self.session.abandon():
+        keeps = not self.session._ephemeral
+        for exchange in self.state.detach() if keeps else self.state.abandon():
             messages += isinstance(exchange, OutgoingMessage)
-            exchange.failure = error
-            exchange.tell()
+            if exchange.failure is None:
+                exchange.failure = error
+                exchange.tell()
         self.sending.close()
         self.deliveries.close()
+        self.connected.set()
         return messages
 
     async def close(self, *, failed: bool) -> None:
@@ -297,10 +429,11 @@ class Supervisor:
         self._closed = True
         timeout = self._options.close_timeout
         with trio.CancelScope(deadline=start + timeout, shield=True):
-            link = self._link
-            if self.error is None and link is not None and link.connection.server is not None:
+            if self.error is None:
                 with trio.move_on_at(start + timeout * _DRAIN_SHARE):
                     await self._drain()
+            link = self._link
+            if self.error is None and link is not None:
                 self._say_goodbye(link, failed=failed)
                 await self._ended.wait()
 
@@ -314,38 +447,42 @@ class Supervisor:
         """Wait until every exchange is over."""
         with self.deliveries.valve:
             self.sending.progress()
-            while self.session.unfinished:
+            while self.state.unfinished and self.error is None:
                 self._drained = trio.Event()
                 await self._drained.wait()
 
     def _say_goodbye(self, link: Link, *, failed: bool) -> None:
         will = self._options.will
-        if not (failed and will is not None and will.on_error):
-            link.end()
-        elif link.connection.protocol is MQTT_5:
-            link.end(Disconnect(ReasonCode.DISCONNECT_WITH_WILL_MESSAGE))  # MQTT-3.1.2-8
-        else:
+        is_5 = link.connection.protocol is MQTT_5
+        with_will = failed and will is not None and will.on_error
+        ends = self.session._ephemeral or self.session._discarded
+        if with_will and not is_5:
             link.drop()
+            return
+        # The interval cannot be changed from 0 (MQTT-3.1.2-23); then the Session ends anyhow.
+        changes = is_5 and ends and self.session._expiry
+        properties = Properties(session_expiry_interval=0 if changes else None)
+        code = ReasonCode.DISCONNECT_WITH_WILL_MESSAGE if with_will else ReasonCode.SUCCESS
+        link.end(Disconnect(code, properties))  # MQTT-3.1.2-8
 
     def _report_lost(self) -> None:
         """Tell of what could not be completed in time."""
         timeout = self._options.close_timeout
+        keeps = not self.session._ephemeral
+        fate = (
+            "the Session keeps it and sends it when it is opened again"
+            if keeps
+            else "the server may or may not have it"
+        )
         message = (
             f"the client of {self._name} was closed before this was acknowledged (it waited "
-            f"{timeout:g} s, the close_timeout, for that); the server may or may not have it"
+            f"{timeout:g} s, the close_timeout, for that); {fate}"
         )
-        lost = self._release_waiters(SessionLost(message))
-        if lost:
+        error = ConnectionLost(message) if keeps else SessionLost(message)
+        left = self._release_waiters(error)
+        if left and keeps:
+            text = "%d messages stay in the session %r; they were not acknowledged yet"
+            _logger.info(text, left, self.session._client_id)
+        elif left:
             text = "%d messages were not acknowledged by %s within the close_timeout of %g s"
-            _logger.warning(text, lost, self._name, timeout)
-
-
-_HINTS: Final = {
-    ReasonCode.BAD_USER_NAME_OR_PASSWORD: "; check username and password",
-    ReasonCode.NOT_AUTHORIZED: "; check username, password and what the server allows this client",
-    ReasonCode.CLIENT_IDENTIFIER_NOT_VALID: "; choose another client_id",
-    ReasonCode.UNSUPPORTED_PROTOCOL_VERSION: "; choose another protocol",
-    ReasonCode.SESSION_TAKEN_OVER: "; another client has connected with the same client_id",
-    ReasonCode.KEEP_ALIVE_TIMEOUT: "; nothing of ours came through in time",
-}
-"""What to do about some Reason Codes."""
+            _logger.warning(text, left, self._name, timeout)

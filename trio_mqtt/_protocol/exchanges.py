@@ -109,9 +109,11 @@ class IncomingMessage(Publish):
 
     Attributes:
         settled: None until it is settled; then the Reason Code of its acknowledgement.
+        stored_in: the batch of the journal that must be on disk before it is acknowledged.
     """
 
     settled: ReasonCode | None = attrs.field(default=None, init=False)
+    stored_in: int = attrs.field(default=0, init=False, repr=False)
 
     # Two messages that look alike are two messages; not methods of ours, for they are too slow.
     __eq__ = object.__eq__  # pyright: ignore[reportAssignmentType] # the same but for names

@@ -47,6 +47,10 @@ class PacketIdentifiers(Generic[T]):
         self._holders[packet_id] = holder
         self._last = packet_id
 
+    def replace(self, packet_id: int, holder: T) -> None:
+        """Let another one hold an identifier that is in use."""
+        self._holders[packet_id] = holder
+
     def renewed(self) -> PacketIdentifiers[T]:
         """None in use, and none given out again before the numbers come to it."""
         renewed: PacketIdentifiers[T] = PacketIdentifiers()

@@ -7,7 +7,7 @@ record that changes again before its batch is taken is written once, as it is th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
@@ -22,6 +22,12 @@ Value = OutgoingMessage | bytes | None
 """What a record is to be; a message is written as it is when its batch is taken."""
 
 
+class Job(Protocol):
+    """Work that a storage understands."""
+
+    error: BaseException | None
+
+
 @attrs.define(eq=False)
 class Work:
     """Work of the caller's that is committed together with changes, or not at all.
@@ -32,7 +38,7 @@ class Work:
     """
 
     changes: Mapping[RecordKey, bytes | None]
-    job: object
+    job: Job
 
 
 @attrs.define(eq=False)

@@ -240,9 +240,10 @@ class Receiver:
             message = waiting.popleft()
             packet_id = message.packet_id
             if reason_code:
-                append(encode(PubAck(packet_id, reason_code), self.protocol), 0, message)
+                encoded = encode(PubAck(packet_id, reason_code), self.protocol)
+                append(encoded, message.stored_in, message)
             else:  # MQTT-4.3.2-4
-                append(b"\x40\x02" + packet_id.to_bytes(2, "big"), 0, message)
+                append(b"\x40\x02" + packet_id.to_bytes(2, "big"), message.stored_in, message)
 
     def _send_pubrecs(self) -> None:
         waiting = self._before_pubrec

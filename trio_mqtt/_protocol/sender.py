@@ -135,6 +135,15 @@ class Sender:
             self._output.append(header)
             self._output.append(payload)
 
+    def oldest(self) -> tuple[object, int] | None:
+        """What was sent first and is not answered, and how far it is; None if nothing is."""
+        for holder in self._session.identifiers.holders():
+            if isinstance(holder, Request):
+                return holder, 0
+            if holder.state is not SenderState.IDLE and holder.failure is None:
+                return holder, holder.state
+        return None
+
     def pump(self) -> int:
         """Send what the window, the identifiers, the storage and the output have room for.
 
@@ -202,7 +211,8 @@ class Sender:
         output = self._output
         while again and self.quota > 0 and output.size < OUTPUT_HIGH_WATER:
             message = again[0]
-            if message.state is not SenderState.IDLE:  # else it was answered all the same
+            unanswered = message.state is not SenderState.IDLE
+            if unanswered and message.failure is None:
                 if not self._take_place(message):
                     return False
                 self._append_publish(message, dup=True)  # MQTT-3.3.1-1

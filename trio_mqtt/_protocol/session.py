@@ -10,6 +10,8 @@ from collections import deque
 from itertools import chain
 from typing import TYPE_CHECKING, Final, Literal
 
+import attrs
+
 from trio_mqtt._protocol.exchanges import OutgoingMessage, Request
 from trio_mqtt._protocol.handshakes import ReceiverState, SenderState
 from trio_mqtt._protocol.identifiers import PacketIdentifiers
@@ -23,10 +25,10 @@ from trio_mqtt._protocol.records import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from trio_mqtt._protocol.exchanges import IncomingMessage
-    from trio_mqtt._protocol.journal import Journal
+    from trio_mqtt._protocol.journal import Journal, RecordKey
 
 OnSessionLost = Literal["republish_certain", "republish", "fail"]
 """What becomes of messages under way when the Server has lost the Session."""
@@ -59,6 +61,7 @@ class SessionState:
         held: messages of earlier connections for which no acknowledgement was ever written, by
             QoS and Packet Identifier: the Server sends them again if it still has the Session.
         outgoing_size: what all accepted and unfinished messages take in memory, in bytes.
+        given_up: messages that will not be sent again and only keep their Packet Identifiers.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class SessionState:
         self.received: dict[int, ReceiverState] = {}
         self.held: dict[tuple[int, int], IncomingMessage] = {}
         self.outgoing_size = 0
+        self.given_up = 0
         self._stored_received: set[int] = set()  # identifiers that the storage remembers
         self._last_sequence = 0
         self._last_release = 0
@@ -80,7 +84,7 @@ class SessionState:
     @property
     def unfinished(self) -> int:
         """How many messages and requests are accepted and not over."""
-        return len(self.identifiers) + len(self.requests) + len(self.queue)
+        return len(self.identifiers) - self.given_up + len(self.requests) + len(self.queue)
 
     @property
     def waiting(self) -> int:
@@ -138,6 +142,7 @@ class SessionState:
         """Free what a message held; its exchange is over."""
         if message.packet_id:
             self.identifiers.release(message.packet_id)
+            self.given_up -= message.failure is not None
         self.outgoing_size -= message.size
         journal = self.journal
         if journal is not None:
@@ -179,6 +184,38 @@ class SessionState:
             journal.forget((PROGRESS, message.sequence))
         return withdrawn
 
+    def give_up(self, message: OutgoingMessage, failure: Exception) -> None:
+        """Send a message no more; one on the wire keeps its identifier till the Session ends."""
+        if message.state is SenderState.IDLE:
+            self.withdraw(lambda each: each is message)
+        else:
+            self.given_up += 1
+        message.failure = failure
+
+    def detach(self) -> list[OutgoingMessage | Request]:
+        """The client is closed, and the Session goes on without those who wait for it.
+
+        Returns:
+            What they wait for. The Session has copies of its own of the messages.
+        """
+        detached: list[OutgoingMessage | Request] = [*self.requests]
+        self.requests.clear()
+        for holder in self.identifiers.holders():
+            detached.append(holder)
+            if isinstance(holder, Request):
+                self.identifiers.release(holder.packet.packet_id)
+            else:
+                self.identifiers.replace(holder.packet_id, _alone(holder))
+        detached += self.queue
+        self.queue = deque(_alone(message) for message in self.queue)
+        prepared = [self.identifiers.holder(message.packet_id) for message in self.prepared]
+        self.prepared = deque(each for each in prepared if isinstance(each, OutgoingMessage))
+        for packet_id, message in [(key[1], each) for key, each in self.held.items() if key[0] > 1]:
+            if message.settled is not None and not message.settled.is_failure:
+                self.received[packet_id] = ReceiverState.ANSWERED
+        self.held.clear()
+        return detached
+
     def abandon(self) -> list[OutgoingMessage | Request]:
         """Give up everything that is not over, in order, for the caller to report."""
         sent = [
@@ -191,16 +228,26 @@ class SessionState:
         self.requests.clear()
         self.queue.clear()
         self.prepared.clear()
-        self.outgoing_size = 0
+        self.outgoing_size = self.given_up = 0
         return abandoned
 
     # -- receiving ----------------------------------------------------------------------------
 
     def note_settled(self, packet_id: int) -> None:
         """Note on disk that a QoS 2 message was settled, whenever its PUBREC goes out."""
-        if self.journal is not None:
+        if self.journal is not None and packet_id not in self._stored_received:
             self._stored_received.add(packet_id)
             self.journal.put((RECEIVED, packet_id), b"")
+
+    def begin_settling(self, receipt: Iterable[RecordKey]) -> None:
+        """Note that the caller's work is about to bring these records to disk."""
+        self._stored_received.update(int(key) for kind, key in receipt if kind == RECEIVED)
+
+    def cancel_settling(self, receipt: Iterable[RecordKey]) -> None:
+        """Note that the caller's work has failed, and did not."""
+        self._stored_received.difference_update(
+            int(key) for kind, key in receipt if kind == RECEIVED
+        )
 
     def settled_stored_in(self, packet_id: int) -> int:
         """The batch that must be on disk before the PUBREC of a settled message is sent."""
@@ -259,6 +306,7 @@ class SessionState:
                 doubtful.append(message)
         gone = [each for each in self.identifiers.holders() if isinstance(each, OutgoingMessage)]
         self.identifiers = self.identifiers.renewed()
+        self.given_up = 0
         kept = set(again)
         for message in gone:
             message.packet_id = 0
@@ -308,3 +356,8 @@ class SessionState:
         for packet_id in received:
             self._stored_received.add(packet_id)
             self.received[packet_id] = ReceiverState.ANSWERED
+
+
+def _alone(message: OutgoingMessage) -> OutgoingMessage:
+    """The same message, for which nobody waits."""
+    return attrs.evolve(message, listener=None, failure=None)

@@ -1,0 +1,168 @@
+"""The way of a durable Session to its disk.
+
+One task commits what has collected, batch by batch, in a worker thread. Meanwhile the next batch
+collects, so that one commit serves however many messages have come. What reveals a change waits
+in the output, and a message in the queue, until its batch is on disk.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final, cast
+
+import trio
+from trio.lowlevel import enable_ki_protection
+
+from trio_mqtt._client._waiting import Wakeup
+from trio_mqtt._errors import StorageError
+from trio_mqtt._protocol.journal import Work
+from trio_mqtt._storage.sqlite import SQLiteStorage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from trio_mqtt._client._session import Session
+    from trio_mqtt._protocol.exchanges import OutgoingMessage
+    from trio_mqtt._protocol.journal import Batch, Journal
+    from trio_mqtt._storage.effects import Effect
+    from trio_mqtt.abc import Changes, RecordKey
+
+_RETRY: Final = 1.0
+"""How long to wait after a failure, unless there is something new to store, in seconds."""
+_logger = logging.getLogger("trio_mqtt")
+
+
+class Committer:
+    """Commits the changes of one Session while a client has it open.
+
+    Args:
+        session: the Session.
+        committed: called when a batch is on disk.
+        refused: is given each message that could not be stored, with the reason.
+
+    Attributes:
+        wake: to be called when there may be something to commit.
+        failure: why the last commit failed, or None.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        *,
+        committed: Callable[[], None],
+        refused: Callable[[OutgoingMessage, StorageError], None],
+    ) -> None:
+        self.wake = Wakeup()
+        self.failure: StorageError | None = None
+        self._session = session
+        self._committed = committed
+        self._refused = refused
+        self._attempts = 0
+        self._line = trio.lowlevel.ParkingLot()
+        self._closing = False
+        self._ended = trio.Event()
+        self._limiter = trio.CapacityLimiter(1)
+
+    @property
+    def journal(self) -> Journal | None:
+        """The Session's journal; None if it has none, and there is nothing to do."""
+        return self._session._state.journal
+
+    @enable_ki_protection
+    async def run(self) -> None:
+        """Commit until `close`."""
+        journal = self.journal
+        try:
+            if journal is not None:
+                with trio.CancelScope(shield=True):
+                    await self._commit_all(journal)
+        finally:
+            self._ended.set()
+
+    async def _commit_all(self, journal: Journal) -> None:
+        while True:
+            if not journal.is_empty:
+                await self._commit(journal)
+                if self.failure is None or not self._closing:
+                    continue
+            if self._closing:
+                return
+            await self.wake.sleep()
+
+    async def _commit(self, journal: Journal) -> None:
+        session = self._session
+        batch = journal.take(session._time_shift())
+        try:
+            await trio.to_thread.run_sync(_write, session, batch, limiter=self._limiter)
+        except StorageError as error:
+            self._attempts += 1
+            self._failed(journal, batch, error)
+            if not self._closing:
+                with trio.move_on_after(_RETRY):
+                    await self.wake.sleep()
+            return
+        self._attempts += 1
+        if self.failure is not None:
+            self.failure = None
+            _logger.warning("the storage of the session takes changes again")
+        journal.commit(batch)
+        self._line.unpark_all()
+        self._committed()
+
+    def _failed(self, journal: Journal, batch: Batch, error: StorageError) -> None:
+        """Nothing that was accepted is lost; what is not on disk is no longer accepted."""
+        if self.failure is None:
+            _logger.warning("the storage of the session failed: %s", error)
+        self.failure = error
+        journal.restore(batch)
+        for step in batch.steps:
+            if isinstance(step, Work):
+                step.job.error = error
+        for message in self._session._state.withdraw_unstored():
+            self._refused(message, error)
+        self._line.unpark_all()
+
+    async def wait_for(self, number: int) -> None:
+        """Wait until a batch is on disk, or its commit has failed.
+
+        Cancelled, only the waiting ends.
+        """
+        journal = self.journal
+        attempts = self._attempts
+        while journal is not None and journal.committed < number and not self._ended.is_set():
+            if self._attempts != attempts and self.failure is not None:
+                return
+            self.wake()
+            await self._line.park()
+
+    async def flush(self) -> None:
+        """Wait until all changes so far are on disk, or a commit has failed."""
+        if self.journal is not None:
+            await self.wait_for(self.journal.last_change)
+
+    async def close(self) -> None:
+        """Commit what is left and end; not cancellable, since it is one commit."""
+        with trio.CancelScope(shield=True):
+            self._closing = True
+            self.wake()
+            await self._ended.wait()
+        self._line.unpark_all()
+
+
+def _step(step: Mapping[RecordKey, bytes | None] | Work) -> Changes | Effect[object]:
+    if not isinstance(step, Work):
+        return step
+    return cast("Effect[object]", step.job)
+
+
+def _write(session: Session, batch: Batch) -> None:
+    """Commit a batch; in a worker thread."""
+    storage = session._storage
+    if isinstance(storage, SQLiteStorage):
+        storage.commit_steps([_step(step) for step in batch.steps])
+        return
+    changes: dict[tuple[str, int | str], bytes | None] = {}
+    for step in batch.steps:
+        if isinstance(step, dict):
+            changes.update(step)
+    storage.commit(changes)

@@ -1,0 +1,295 @@
+"""Making Network Connections: each attempt with its address, credentials and version of MQTT."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import TYPE_CHECKING, Final, cast
+
+import attrs
+import trio
+
+from trio_mqtt._client._options import SessionTerms
+from trio_mqtt._enums import MQTT_3_1_1, MQTT_5, Protocol, ReasonCode
+from trio_mqtt._errors import ConnectFailed, ConnectRejected, MQTTError, RemoteProtocolError
+from trio_mqtt._transports.tcp import open_tcp
+from trio_mqtt._transports.url import parse_url
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from trio_mqtt._client._link import Link
+    from trio_mqtt._client._options import ConnectOptions, Credentials
+    from trio_mqtt._client._session import Session
+    from trio_mqtt.abc import Connector
+    from trio_mqtt.packets import ConnAck, Connect
+
+    URL = str | Sequence[str] | Callable[[], Awaitable[str]]
+    CredentialsSource = Callable[[], Awaitable[Credentials]]
+
+DEFAULT_URL: Final = "mqtt://localhost:1883"
+_MOST_HOPS: Final = 5
+_logger = logging.getLogger("trio_mqtt")
+
+
+@attrs.define
+class Place:
+    """Where to connect to.
+
+    Attributes:
+        name: the address for people, without credentials.
+        connector: makes the byte stream.
+        username: the User Name of the URL, or None.
+        password: the Password of the URL, or None.
+    """
+
+    name: str
+    connector: Connector
+    username: str | None = attrs.field(repr=False)
+    password: str | None = attrs.field(repr=False)
+
+
+class Itinerary:
+    """Which place is tried next: the URLs in order, round and round, unless a Server redirects.
+
+    Args:
+        url: one URL, several, or an asynchronous callable that makes one at each attempt.
+        connector: makes the byte stream instead of what the URL says, or None.
+
+    Raises:
+        ValueError: a URL cannot be read, or there is none.
+    """
+
+    def __init__(self, url: URL, connector: Connector | None) -> None:
+        self._connector = connector
+        self._make: Callable[[], Awaitable[str]] | None = None
+        self._places: list[Place] = []
+        self._position = 0
+        self._detour: Place | None = None
+        self._hops = 0
+        if isinstance(url, str):
+            self._places = [self._place(url)]
+        elif callable(url):
+            self._make = url
+        else:
+            self._places = [self._place(each) for each in url]
+            if not self._places:
+                message = "url is empty; give at least one URL of a server"
+                raise ValueError(message)
+
+    def __len__(self) -> int:
+        """How many places there are to try."""
+        return max(1, len(self._places))
+
+    @property
+    def name(self) -> str:
+        """The address of the next place, for people."""
+        place = self._detour or (self._places[self._position] if self._places else None)
+        return "the server" if place is None else place.name
+
+    def _place(self, url: str) -> Place:
+        address = parse_url(url)
+        own = self._connector
+        name = "the server" if own and url == DEFAULT_URL else address.name
+        return Place(name, own or partial(open_tcp, address), address.username, address.password)
+
+    async def next(self) -> Place:
+        """The place to try now."""
+        if self._detour is not None:
+            return self._detour
+        if self._make is not None:
+            return self._place(await self._make())
+        return self._places[self._position]
+
+    def move_on(self) -> bool:
+        """Try another place next time; says whether that is none of this round."""
+        self._detour = None
+        if not self._places:
+            return True
+        self._position = (self._position + 1) % len(self._places)
+        return self._position == 0
+
+    def arrive(self) -> None:
+        """There is a connection: redirections are counted anew."""
+        self._hops = 0
+
+    def redirect(self, url: str) -> bool:
+        """Try this place next time; says whether that is allowed, after so many of the kind."""
+        self._hops += 1
+        if self._hops > _MOST_HOPS:
+            return False
+        self._detour = self._place(url)
+        return True
+
+
+class Dialer:
+    """Makes one connection at a time and has it served.
+
+    Args:
+        options: what the caller asked for.
+        session: the Session.
+        credentials: returns User Name and Password for each attempt.
+        new_link: puts the MQTT connection on a stream.
+        serve: serves a connection that the Server has accepted, to its end.
+
+    Attributes:
+        clean: whether the next attempt is to start a new Session, whatever is remembered.
+    """
+
+    def __init__(
+        self,
+        options: ConnectOptions,
+        session: Session,
+        credentials: Callable[[Place], Awaitable[Credentials]],
+        *,
+        new_link: Callable[[str, trio.abc.Stream, Connect, Protocol], Link],
+        serve: Callable[[Link], Awaitable[None]],
+    ) -> None:
+        self.clean = False
+        self._options = options
+        self._session = session
+        self._credentials = credentials
+        self._new_link = new_link
+        self._serve = serve
+        self._link: Link | None = None
+        self._loss: MQTTError | None = None  # what the attempt under way has come to
+        self._over = False  # whether the attempt under way has come to its end
+
+    async def run(self, place: Place) -> None:
+        """Connect to a place, serve the connection, and return when it was ended on purpose.
+
+        Raises:
+            MQTTError: no connection could be made, or it was lost.
+        """
+        deadline = trio.current_time() + self._options.connect_timeout
+        wanted = self._options.protocol or self._session._protocol
+        if wanted is not None:
+            await self._attempt(place, wanted, deadline)
+            return
+        try:
+            await self._attempt(place, MQTT_5, deadline)
+        except (ConnectFailed, ConnectRejected) as refusal:
+            if not self._speaks_no_5(refusal):
+                raise
+            first = refusal
+        else:
+            return
+        _logger.info("%s does not speak MQTT 5.0; trying MQTT 3.1.1", place.name)
+        try:
+            await self._attempt(place, MQTT_3_1_1, deadline)
+        except (ConnectFailed, ConnectRejected) as refusal:
+            refusal.add_note(f"MQTT 5.0 was tried before: {first}")
+            raise
+
+    def _speaks_no_5(self, refusal: ConnectFailed | ConnectRejected) -> bool:
+        """Whether the answer to a CONNECT of MQTT 5.0 calls for an older version."""
+        if isinstance(refusal, ConnectRejected):
+            return refusal.reason_code is ReasonCode.UNSUPPORTED_PROTOCOL_VERSION
+        return self._link is not None and self._link.hung_up
+
+    def _begin(self) -> None:
+        self._link = None
+        self._loss = None
+        self._over = False
+
+    async def _attempt(self, place: Place, protocol: Protocol, deadline: float) -> None:
+        """Make one connection and serve it to its end."""
+        self._begin()
+        with trio.CancelScope(deadline=deadline) as scope:
+            try:
+                connect = await self._connect_packet(place, protocol)
+                async with place.connector() as stream:
+                    try:
+                        await self._converse(place, stream, connect, protocol, scope)
+                    except MQTTError as error:
+                        # Kept from the connector: a nursery in it would make a group of it.
+                        self._loss = error
+                    self._over = True
+                    scope.deadline = trio.current_time() + self._options.close_timeout
+            except Exception as error:  # noqa: BLE001 - all but failures to connect go on
+                if not self._over:
+                    self._loss = _connecting_failed(error, place.name)
+        if self._loss is not None:
+            raise self._loss
+        if scope.cancelled_caught and not self._over:
+            stage = "connect" if self._link is None else "CONNECT"
+            what = "no connection was made" if self._link is None else "the server did not answer"
+            message = (
+                f"cannot connect to {place.name}: {what} within {self._options.connect_timeout:g} s"
+            )
+            raise ConnectFailed(message, stage=stage)
+
+    async def _connect_packet(self, place: Place, protocol: Protocol) -> Connect:
+        session = self._session
+        terms = SessionTerms(
+            client_id=session._client_id,
+            clean_start=self.clean or session._starts_clean(protocol),
+            expiry=session._expiry,
+        )
+        return self._options.connect_packet(protocol, terms, await self._credentials(place))
+
+    async def _converse(
+        self,
+        place: Place,
+        stream: trio.abc.Stream,
+        connect: Connect,
+        protocol: Protocol,
+        scope: trio.CancelScope,
+    ) -> None:
+        link = self._link = self._new_link(place.name, stream, connect, protocol)
+        try:
+            connack = await link.handshake()
+            _check_connack(place.name, connack, link.connection.protocol, protocol)
+            scope.deadline = float("inf")
+            await self._serve(link)
+        finally:
+            link.connection.end()
+
+
+def _connecting_failed(error: Exception, name: str) -> MQTTError:
+    """What a failure to make the byte stream comes to; raises it if it is something else."""
+    cause = error
+    while isinstance(cause, ExceptionGroup):
+        group = cast("ExceptionGroup[Exception]", cause)
+        if len(group.exceptions) > 1:
+            raise error
+        cause = list(group.exceptions)[0]  # noqa: RUF015 - pyright takes the tuple for empty
+    if isinstance(cause, MQTTError):
+        return cause
+    if not isinstance(cause, OSError):
+        raise error
+    failed = ConnectFailed(f"cannot connect to {name}: {cause}")
+    failed.__cause__ = cause
+    return failed
+
+
+def _check_connack(name: str, connack: ConnAck, answered: Protocol, asked: Protocol) -> None:
+    """Raise unless the Server accepted the connection, in the version asked for."""
+    reason_code = connack.reason_code
+    if not reason_code.is_failure:
+        if answered is not asked:
+            message = f"{name} answered a CONNECT of MQTT 5.0 in the form of MQTT 3.1.1"
+            raise RemoteProtocolError(message, statement="3.2.2")
+        return
+    properties = connack.properties
+    words = f": {properties.reason_string}" if properties.reason_string else ""
+    hint = HINTS.get(reason_code, "")
+    message = f"{name} refused the connection with {reason_code.describe()}{words}{hint}"
+    raise ConnectRejected(
+        message,
+        reason_code=reason_code,
+        reason_string=properties.reason_string,
+        server_reference=properties.server_reference,
+        user_properties=properties.user_properties,
+    )
+
+
+HINTS: Final = {
+    ReasonCode.BAD_USER_NAME_OR_PASSWORD: "; check username and password",
+    ReasonCode.NOT_AUTHORIZED: "; check username, password and what the server allows this client",
+    ReasonCode.CLIENT_IDENTIFIER_NOT_VALID: "; choose another client_id",
+    ReasonCode.UNSUPPORTED_PROTOCOL_VERSION: "; choose another protocol",
+    ReasonCode.SESSION_TAKEN_OVER: "; another client has connected with the same client_id",
+    ReasonCode.KEEP_ALIVE_TIMEOUT: "; nothing of ours came through in time",
+}
+"""What to do about some Reason Codes."""

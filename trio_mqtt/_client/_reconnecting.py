@@ -1,0 +1,143 @@
+"""What is tried again, when and for how long."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Final, Literal
+
+import attrs
+from attrs import validators
+
+from trio_mqtt._enums import ReasonCode as Code
+from trio_mqtt._errors import ConnectFailed, ConnectionLost, ConnectRejected
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trio_mqtt._errors import MQTTError
+
+Initial = Literal["fail", "retry", "background"]
+"""What happens when the first connection cannot be made."""
+
+_SHORT_LIVES: Final = 3
+_random = random.SystemRandom()
+
+
+def _allow_nothing(_reference: str) -> str | None:
+    return None
+
+
+@attrs.frozen(kw_only=True)
+class Reconnect:
+    """How a client gets its connection back; the argument `reconnect` of `open_client`.
+
+    The delays grow from `delay` to `max_delay`, doubling; each time the client waits a random part
+    of the delay, so that many clients of one Server do not come back at once. A connection that
+    was lost before it lasted for `stable_after` does not make the delays short again.
+
+    Attributes:
+        initial: what happens when the first connection cannot be made. ``"fail"``: an error, once
+            each URL was tried; ``"retry"``: it is tried again as after a loss; ``"background"``:
+            the block begins at once, without a connection.
+        delay: the first delay, in seconds.
+        max_delay: the longest delay, in seconds.
+        stable_after: how long a connection lasts until it counts as stable, in seconds.
+        give_up_after: how long to go on trying, in seconds without a connection; None for ever.
+        redirect: is asked when the Server names another one (4.11) with its Server Reference, and
+            returns the URL to use instead, or None for staying. By default all are refused.
+        independent_servers: whether several URLs name Servers that share nothing. Then each change
+            between them is a lost session; otherwise they are taken for a cluster.
+
+    Raises:
+        ValueError: a number is out of range.
+    """
+
+    initial: Initial = attrs.field(
+        default="fail", validator=validators.in_(("fail", "retry", "background"))
+    )
+    delay: float = attrs.field(default=0.5, validator=validators.gt(0))
+    max_delay: float = attrs.field(default=60.0, validator=validators.gt(0))
+    stable_after: float = attrs.field(default=30.0, validator=validators.ge(0))
+    give_up_after: float | None = attrs.field(
+        default=None, validator=validators.optional(validators.gt(0))
+    )
+    redirect: Callable[[str], str | None] = _allow_nothing
+    independent_servers: bool = False
+
+
+class Backoff:
+    """Counts failures and says how long to wait.
+
+    Args:
+        reconnect: the rules.
+
+    Attributes:
+        attempts: how many attempts have failed since the connection was stable.
+        short_lives: how many connections in a row were lost before they were stable.
+    """
+
+    def __init__(self, reconnect: Reconnect) -> None:
+        self.attempts = 0
+        self.short_lives = 0
+        self._reconnect = reconnect
+
+    @property
+    def looks_like_a_fight(self) -> bool:
+        """Whether connections are lost so soon that another client may be taking them over."""
+        return self.short_lives == _SHORT_LIVES
+
+    def lost(self, lasted: float) -> None:
+        """A connection was lost after so many seconds."""
+        if lasted >= self._reconnect.stable_after:
+            self.attempts = self.short_lives = 0
+        else:
+            self.short_lives += 1
+
+    def next_delay(self) -> float:
+        """How long to wait before the next attempt, in seconds."""
+        reconnect = self._reconnect
+        longest = min(reconnect.max_delay, reconnect.delay * 2.0 ** min(self.attempts, 64))
+        self.attempts += 1
+        return _random.uniform(0, longest)
+
+
+CREDENTIALS: Final = frozenset((Code.BAD_USER_NAME_OR_PASSWORD, Code.NOT_AUTHORIZED))
+"""Fatal, unless the next attempt has new credentials."""
+
+FATAL: Final = frozenset(
+    (
+        Code.MALFORMED_PACKET,
+        Code.PROTOCOL_ERROR,
+        Code.UNSUPPORTED_PROTOCOL_VERSION,
+        Code.CLIENT_IDENTIFIER_NOT_VALID,
+        Code.BANNED,
+        Code.BAD_AUTHENTICATION_METHOD,
+        Code.SESSION_TAKEN_OVER,
+        Code.TOPIC_FILTER_INVALID,
+        Code.TOPIC_NAME_INVALID,
+        Code.RECEIVE_MAXIMUM_EXCEEDED,
+        Code.TOPIC_ALIAS_INVALID,
+        Code.PACKET_TOO_LARGE,
+        Code.PAYLOAD_FORMAT_INVALID,
+        Code.RETAIN_NOT_SUPPORTED,
+        Code.QOS_NOT_SUPPORTED,
+        Code.SERVER_MOVED,
+        Code.SHARED_SUBSCRIPTIONS_NOT_SUPPORTED,
+        Code.SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED,
+        Code.WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED,
+    )
+)
+"""What the next attempt would only meet again: in CONNACK or DISCONNECT."""
+
+
+def is_fatal(error: MQTTError, *, new_credentials: bool) -> bool:
+    """Whether trying again is of no use.
+
+    Args:
+        error: why there is no connection.
+        new_credentials: whether each attempt asks for user name and password anew.
+    """
+    if isinstance(error, ConnectRejected | ConnectionLost):
+        code = error.reason_code
+        return code in FATAL or (code in CREDENTIALS and not new_credentials)
+    return not isinstance(error, ConnectFailed)

@@ -1,0 +1,112 @@
+"""Making subscriptions again when the Server has lost the Session."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import trio
+from trio.lowlevel import enable_ki_protection
+
+from trio_mqtt._client._subscribing import Grant, subscribe_packet
+from trio_mqtt._errors import MQTTError, SubscribeRejected
+from trio_mqtt.events import SubscriptionLost, SubscriptionRestored
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from trio_mqtt._client._deliveries import Deliveries
+    from trio_mqtt._client._link import Link
+    from trio_mqtt._client._routes import Route
+    from trio_mqtt._client._sending import Sending
+    from trio_mqtt._client._session import Session
+    from trio_mqtt._protocol.exchanges import Request
+
+_TIMEOUT: Final = 10.0
+"""How long messages wait for the subscriptions, in seconds."""
+
+
+class Restorer:
+    """Subscribes again what was subscribed, and holds messages back until that is done.
+
+    Args:
+        session: the Session.
+        sending: where SUBSCRIBEs go.
+        deliveries: who is subscribed, and who watches.
+    """
+
+    def __init__(self, session: Session, sending: Sending, deliveries: Deliveries) -> None:
+        self._session = session
+        self._sending = sending
+        self._deliveries = deliveries
+
+    @property
+    def has_work(self) -> bool:
+        """Whether there is anything to subscribe again."""
+        return bool(len(self._deliveries.routes))
+
+    def connected(self, link: Link, start: Callable[[Callable[[], Awaitable[None]]], None]) -> None:
+        """See to the subscriptions on a new connection."""
+        resumed = link.connection.resumed
+        if resumed and not self._session._has_no_session_present:
+            return
+        grants = [grant for route in self._deliveries.routes.all() if (grant := self._again(route))]
+        if grants and not resumed:
+            start(partial(self._let_go, link, grants))
+        else:
+            link.connection.sender.let_go()
+
+    def _again(self, route: Route) -> Grant | None:
+        if route.pending is not None:
+            return route.pending  # its SUBSCRIBE is made anew as it was
+        grant = route.pending = Grant(route)
+        answered = partial(self._answered, grant)
+        try:
+            self._sending.request(subscribe_packet(route, self._sending.server), answered)
+        except MQTTError as error:
+            grant.failure = error
+            route.pending = None
+            text = f"cannot subscribe {route.topic_filter!r} again: {error}"
+            self._lose(route, SubscribeRejected(text))
+            return None
+        return grant
+
+    def _answered(self, grant: Grant, request: Request) -> None:
+        grant.answer(request)
+        code = grant.reason_code
+        if code is None:
+            return
+        route = grant.route
+        if not code.is_failure:
+            event = SubscriptionRestored(topic_filter=route.topic_filter, granted=int(code))
+            self._deliveries.events.put(event)
+            return
+        words = f": {grant.reason_string}" if grant.reason_string else ""
+        name = self._sending.server_name
+        error = SubscribeRejected(
+            f"{name} refused to subscribe {route.topic_filter!r} again after the session was "
+            f"lost, with {code.describe()}{words}",
+            reasons={route.topic_filter: code},
+            reason_string=grant.reason_string,
+            user_properties=grant.user_properties,
+        )
+        self._lose(route, error)
+
+    def _lose(self, route: Route, error: SubscribeRejected) -> None:
+        routes = self._deliveries.routes
+        if routes.get(route.topic_filter) is route:
+            routes.remove(route)
+        self._session._drop_subscription(route.topic_filter)
+        for subscription in route.subscriptions:
+            subscription._refuse(error)
+        event = SubscriptionLost(topic_filter=route.topic_filter, error=error)
+        self._deliveries.events.put(event)
+
+    @enable_ki_protection
+    async def _let_go(self, link: Link, grants: list[Grant]) -> None:
+        """Hold messages until the subscriptions are there that may want the answers to them."""
+        with trio.move_on_after(_TIMEOUT):
+            for grant in grants:
+                await grant.done.wait()
+        link.connection.sender.let_go()
+        self._sending.progress()

@@ -1,0 +1,370 @@
+"""A Session that a caller keeps: what is remembered between connections and runs."""
+
+from __future__ import annotations
+
+import secrets
+import string
+import struct
+import time
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
+
+import attrs
+import trio
+
+from trio_mqtt._client._message import Message
+from trio_mqtt._enums import MQTT_3_1, MQTT_5, Protocol
+from trio_mqtt._errors import StorageError
+from trio_mqtt._protocol.journal import Journal
+from trio_mqtt._protocol.records import (
+    OUTGOING,
+    PROGRESS,
+    RECEIVED,
+    SESSION,
+    SUBSCRIPTION,
+    UNCLAIMED,
+    KeptSubscription,
+    SessionRecord,
+    decode_session,
+    decode_subscription,
+    decode_unclaimed,
+    encode_session,
+    encode_subscription,
+    encode_unclaimed,
+)
+from trio_mqtt._protocol.session import SessionState
+from trio_mqtt._storage.memory import MemoryStorage
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Iterable
+
+    from trio_mqtt._client._supervisor import Supervisor
+    from trio_mqtt._protocol.server_info import ServerInfo
+    from trio_mqtt.abc import RecordKey, Storage
+
+T = TypeVar("T")
+QueueOverflow = Literal["wait", "error", "drop_oldest"]
+"""What happens to a message for which the outgoing queue has no room."""
+
+MOST_QUEUED: Final = 1000
+"""How many QoS 1 and 2 messages wait to be sent before publishers wait, unless said otherwise."""
+MOST_QUEUED_BYTES: Final = 16 * 1024 * 1024
+"""How much memory unacknowledged messages take before publishers wait, unless said otherwise."""
+NEVER_EXPIRES: Final = 0xFFFF_FFFF
+_EPHEMERAL_EXPIRY: Final = 300
+"""How long the Server keeps an ephemeral Session for a Client that reconnects, in seconds."""
+_MOST_UNCLAIMED: Final = 10_000
+_MOST_UNCLAIMED_BYTES: Final = 64 * 1024 * 1024
+_ALPHABET: Final = string.ascii_letters + string.digits
+_ID_LENGTH: Final = 23  # what every Server takes (MQTT-3.1.3-5)
+
+
+def generated_client_id() -> str:
+    """A Client Identifier that nobody else has."""
+    return "".join(secrets.choice(_ALPHABET) for _ in range(_ID_LENGTH))
+
+
+class Session:
+    """A Session State that goes on (4.1): given to `open_client`, again and again.
+
+    It holds the messages accepted and not yet acknowledged, the QoS 2 handshakes under way in both
+    directions and the Subscription Identifiers. With a durable storage it does so for the next run
+    of the program, too. It belongs to one client at a time.
+
+    Args:
+        client_id: the Client Identifier, by which the Server knows the Session.
+        expiry: how long the Server keeps the Session without a connection, in seconds;
+            0xFFFFFFFF for ever. MQTT 3.1.1 keeps it as long as the Server likes.
+        storage: what keeps it beyond this process: an `SQLiteStorage`; by default nothing does.
+        adopt: whether to go on with a Session that the Server has although there is no record of
+            it here. A QoS 2 message under way at a crash may then come twice. Otherwise the first
+            connection starts clean, and what the Server had queued is gone.
+        queue: how many QoS 1 and 2 messages may wait to be sent.
+        queue_bytes: how much memory messages may take until they are acknowledged, about, in
+            bytes.
+        overflow: what happens to a message for which there is no room: ``"wait"`` lets its
+            publisher wait, ``"error"`` raises `QueueFull`, ``"drop_oldest"`` drops the message
+            that has waited longest, told to its publisher.
+        clock: the wall clock, by which message expiry is measured between runs, in seconds.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    def __init__(  # noqa: PLR0913 - each by name
+        self,
+        client_id: str,
+        *,
+        expiry: int,
+        storage: Storage | None = None,
+        adopt: bool = True,
+        queue: int = MOST_QUEUED,
+        queue_bytes: int = MOST_QUEUED_BYTES,
+        overflow: QueueOverflow = "wait",
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        if not client_id:
+            message = "a Session needs a client_id: the server finds it by that"
+            raise ValueError(message)
+        if not 1 <= expiry <= NEVER_EXPIRES:
+            message = f"expiry is {expiry!r}; it must be from 1 to 0xFFFFFFFF seconds"
+            raise ValueError(message)
+        if queue < 1 or queue_bytes < 1:
+            message = "queue and queue_bytes must be at least 1"
+            raise ValueError(message)
+        if overflow not in ("wait", "error", "drop_oldest"):
+            message = f'overflow is {overflow!r}; it must be "wait", "error" or "drop_oldest"'
+            raise ValueError(message)
+        self._client_id = client_id
+        self._expiry = expiry
+        self._storage = MemoryStorage() if storage is None else storage
+        self._adopt = adopt
+        self._queue = queue
+        self._queue_bytes = queue_bytes
+        self._overflow: QueueOverflow = overflow
+        self._clock = clock
+        self._ephemeral = False
+        self._in_use = False
+        self._supervisor: Supervisor | None = None
+        self._discarded = False
+        self._record: SessionRecord | None = None
+        self._state = SessionState(clock=trio.current_time)
+        self._subscriptions: dict[str, KeptSubscription] = {}
+        self._last_identifier = 0
+        self._unclaimed: dict[int, tuple[Message, int]] = {}
+        self._last_unclaimed = 0
+        self._unclaimed_bytes = 0
+
+    @classmethod
+    def _for_one_client(cls, client_id: str | None, *, reconnects: bool) -> Session:
+        """The Session of a client that was given none."""
+        session = cls(client_id or generated_client_id(), expiry=1)
+        if client_id is not None:
+            session._client_id = client_id  # an empty one lets the Server choose
+        session._expiry = _EPHEMERAL_EXPIRY if reconnects else 0
+        session._ephemeral = True
+        return session
+
+    def __repr__(self) -> str:
+        """The Client Identifier and the storage."""
+        return f"<trio_mqtt.Session {self._client_id!r} in {self._storage!r}>"
+
+    @property
+    def client_id(self) -> str:
+        """The Client Identifier."""
+        return self._client_id
+
+    @property
+    def expiry(self) -> int:
+        """How long the Server keeps the Session, in seconds: as granted, once it has been."""
+        return self._expiry if self._record is None else self._record.expiry
+
+    def discard(self) -> None:
+        """Give the Session up, here and at the Server.
+
+        If a client has it open, the Server is told when that closes; otherwise by the next one
+        that opens it, which starts clean. Messages not yet acknowledged are given up then.
+        """
+        self._discarded = True
+
+    async def settle(self, message: Message, effect: Callable[[sqlite3.Connection], T]) -> T:
+        """Settle a message in the transaction that does its work: exactly once, whatever crashes.
+
+        The work is a function that gets the connection to the file of the `SQLiteStorage`, where
+        the program may have tables of its own. It runs in a worker thread; with it the receipt of
+        a QoS 2 message is committed, so that either both are on disk or none is. At QoS 1 the
+        Server may send the message again after a crash, all the same.
+
+        Once it has begun it cannot be cancelled; it takes as long as one commit.
+
+        Args:
+            message: what a subscription of a client with this Session has received, unsettled.
+            effect: the work. It neither begins nor ends a transaction.
+
+        Returns:
+            What the work returned.
+
+        Raises:
+            FeatureNotSupported: the storage has no transactions.
+            LocalProtocolError: the message is settled, or of another client.
+            StorageError: the transaction could not be committed; the message stays unsettled.
+            Exception: what the work raised; it was undone, and the message stays unsettled.
+        """
+        if self._supervisor is None:
+            text = f"the Session {self._client_id!r} is not open; settle while a client has it"
+            raise trio.ClosedResourceError(text)
+        return await self._supervisor.settle_with(message, effect)
+
+    # -- opening and closing ------------------------------------------------------------------
+
+    @property
+    def _is_durable(self) -> bool:
+        return not isinstance(self._storage, MemoryStorage)
+
+    def _claim(self) -> None:
+        if self._in_use:
+            message = f"the Session {self._client_id!r} is in use by another client"
+            raise trio.BusyResourceError(message)
+        self._in_use = True
+
+    async def _open(self) -> None:
+        """Take possession of the record, and load it."""
+        self._claim()
+        if not self._is_durable:
+            return
+        try:
+            records = await trio.to_thread.run_sync(self._read)
+        except BaseException:
+            self._in_use = False
+            raise
+        try:
+            self._load(records)
+        except (ValueError, struct.error, KeyError) as error:
+            await self._close()
+            message = f"the storage of the Session {self._client_id!r} holds what cannot be read"
+            raise StorageError(f"{message}: {error}") from error
+
+    def _read(self) -> list[tuple[RecordKey, bytes]]:
+        return list(self._storage.open(self._client_id))
+
+    def _load(self, records: Iterable[tuple[RecordKey, bytes]]) -> None:
+        kinds: dict[str, dict[int | str, bytes]] = {}
+        for (kind, key), value in records:
+            kinds.setdefault(kind, {})[key] = value
+        shift = self._time_shift()
+        state = self._state = SessionState(Journal(), trio.current_time)
+        state.load(
+            {int(key): value for key, value in kinds.get(OUTGOING, {}).items()},
+            {int(key): value for key, value in kinds.get(PROGRESS, {}).items()},
+            [int(key) for key in kinds.get(RECEIVED, {})],
+            shift,
+        )
+        self._record = None
+        self._last_identifier = 0
+        for value in kinds.get(SESSION, {}).values():
+            self._record = decode_session(value)
+            self._last_identifier = self._record.last_identifier
+        self._subscriptions = {
+            str(key): decode_subscription(str(key), value)
+            for key, value in kinds.get(SUBSCRIPTION, {}).items()
+        }
+        self._unclaimed = {}
+        self._unclaimed_bytes = 0
+        for key, value in kinds.get(UNCLAIMED, {}).items():
+            message, attempt = decode_unclaimed(value, Message)
+            if isinstance(message, Message):
+                self._unclaimed[int(key)] = (message, attempt)
+                self._unclaimed_bytes += len(message.payload)
+        self._last_unclaimed = max(self._unclaimed, default=0)
+
+    async def _close(self) -> None:
+        """Give the record back; not cancellable."""
+        self._supervisor = None
+        if self._discarded and self._record is not None:
+            self._forget_everything()
+        with trio.CancelScope(shield=True):
+            if self._is_durable:
+                await trio.to_thread.run_sync(self._storage.close)
+        self._in_use = False
+
+    def _time_shift(self) -> float:
+        """Wall-clock time less Trio's, in seconds."""
+        return self._clock() - trio.current_time()
+
+    # -- connecting ---------------------------------------------------------------------------
+
+    @property
+    def _protocol(self) -> Protocol | None:
+        """The version of MQTT that it speaks, once it has spoken one."""
+        return None if self._record is None else self._record.protocol
+
+    def _starts_clean(self, protocol: Protocol) -> bool:
+        """Whether CONNECT has Clean Start 1 (3.1.2.4)."""
+        if self._discarded:
+            return True
+        if self._ephemeral:
+            return self._record is None or protocol is not MQTT_5
+        return self._record is None and not self._adopt
+
+    def _connected(self, server: ServerInfo) -> None:
+        """Note what the Server granted."""
+        self._discarded = False
+        if self._ephemeral and not self._client_id:
+            self._client_id = server.client_id  # assigned (MQTT-3.2.2-16)
+        is_5 = server.protocol is MQTT_5
+        expiry = server.session_expiry_interval if is_5 else self._expiry
+        self._record = SessionRecord(server.protocol, expiry, self._last_identifier)
+        self._note_record()
+
+    @property
+    def _has_no_session_present(self) -> bool:
+        """Whether the version of MQTT does not say whether the Server had the Session."""
+        return self._protocol is MQTT_3_1 and not self._ephemeral
+
+    def _note_record(self) -> int:
+        journal = self._state.journal
+        if journal is None or self._record is None:
+            return 0
+        self._record = attrs.evolve(self._record, last_identifier=self._last_identifier)
+        return journal.put((SESSION, 0), encode_session(self._record))
+
+    def _forget_everything(self) -> None:
+        """The Session is no more: leave no record of it."""
+        state = self._state
+        state.abandon()
+        self._record = None
+        self._subscriptions.clear()
+        self._unclaimed.clear()
+
+    # -- subscriptions ------------------------------------------------------------------------
+
+    def _identifier_for(self, topic_filter: str) -> int:
+        """The Subscription Identifier of a Topic Filter: its old one, or one never used before."""
+        kept = self._subscriptions.get(topic_filter)
+        if kept is not None and kept.identifier is not None:
+            return kept.identifier
+        self._last_identifier += 1
+        self._note_record()
+        return self._last_identifier
+
+    def _keep_subscription(self, kept: KeptSubscription) -> int:
+        """Remember a subscription; says which batch must be on disk before SUBSCRIBE is sent."""
+        topic_filter = kept.request.topic_filter
+        self._subscriptions[topic_filter] = kept
+        journal = self._state.journal
+        if journal is None:
+            return 0
+        return journal.put((SUBSCRIPTION, topic_filter), encode_subscription(kept))
+
+    def _drop_subscription(self, topic_filter: str) -> None:
+        if self._subscriptions.pop(topic_filter, None) is not None and self._state.journal:
+            self._state.journal.delete((SUBSCRIPTION, topic_filter))
+
+    # -- unclaimed messages -------------------------------------------------------------------
+
+    def _store_unclaimed(self, message: Message, attempt: int) -> tuple[int, int] | None:
+        """Keep a message that is about to be acknowledged although nobody has dealt with it.
+
+        Returns:
+            Its number, and the batch that must be on disk before the acknowledgement is sent; or
+            None if there is no durable storage, or no room.
+        """
+        journal = self._state.journal
+        size = len(message.payload)
+        if (
+            journal is None
+            or len(self._unclaimed) >= _MOST_UNCLAIMED
+            or self._unclaimed_bytes + size > _MOST_UNCLAIMED_BYTES
+        ):
+            return None
+        self._last_unclaimed += 1
+        number = self._last_unclaimed
+        self._unclaimed[number] = (message, attempt)
+        self._unclaimed_bytes += size
+        return number, journal.put((UNCLAIMED, number), encode_unclaimed(message, attempt))
+
+    def _drop_unclaimed(self, number: int) -> None:
+        entry = self._unclaimed.pop(number, None)
+        if entry is not None and self._state.journal is not None:
+            self._unclaimed_bytes -= len(entry[0].payload)
+            self._state.journal.delete((UNCLAIMED, number))
