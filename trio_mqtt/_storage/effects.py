@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from trio_mqtt.abc import Changes
 
+    _Authorizer = Callable[[int, str | None, str | None, str | None, str | None], int]
+
 _T_co = TypeVar("_T_co", covariant=True)
 
 _SAVEPOINT: Final = "trio_mqtt_effect /* made by trio_mqtt */"
@@ -106,21 +108,14 @@ class GuardedConnection(sqlite3.Connection):
 
     def close(self) -> None:
         """Close it."""
-        self._refuse_guarded("close()")
+        if self.guarded:
+            raise sqlite3.ProgrammingError("an effect cannot call close() on the connection")
+        super().set_authorizer(None)  # it refers to the connection
         super().close()
 
-    def set_authorizer(
-        self,
-        authorizer_callback: Callable[[int, str | None, str | None, str | None, str | None], int]
-        | None,
-    ) -> None:
+    def set_authorizer(self, authorizer_callback: _Authorizer | None) -> None:  # noqa: ARG002
         """Refuse: there is one already."""
-        self._refuse_guarded("set_authorizer()")
-        super().set_authorizer(authorizer_callback)
-
-    def _refuse_guarded(self, call: str) -> None:
-        if self.guarded:
-            raise sqlite3.ProgrammingError(f"an effect cannot call {call} on the connection")
+        raise sqlite3.ProgrammingError("an effect cannot call set_authorizer() on the connection")
 
     def _authorize(
         self,

@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
     from trio_mqtt.abc import Changes
 
-Synchronous = Literal["FULL", "NORMAL"]
-
 _LARGE_WAL: Final = 64 * 2**20
 """Bytes; SQLite keeps the WAL at about 4 MB unless readers are always about."""
 _PATIENCE: Final = 5000
@@ -65,11 +63,13 @@ class SQLiteStorage(Storage):
             ``"NORMAL"`` is faster where fsync is slow, and safe from a crash of the process.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, synchronous: Synchronous = "FULL") -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, synchronous: Literal["FULL", "NORMAL"] = "FULL"
+    ) -> None:
         if synchronous not in {"FULL", "NORMAL"}:
             raise ValueError(f'synchronous must be "FULL" or "NORMAL", not {synchronous!r}')
         self._path = Path(path).absolute()
-        self._synchronous: Synchronous = synchronous
+        self._synchronous = synchronous
         self._connection: GuardedConnection | None = None
         self._owner: sqlite3.Connection | None = None
         self._wal = self._path
