@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from benchmarks import report
-from benchmarks.clients import CLIENTS
+from benchmarks.clients import CLIENTS, DURABLE
 from benchmarks.jobs import PAYLOAD_SIZE, WORKS, Job, Work
 from benchmarks.processes import RunFailed, run_module
 from benchmarks.servers import SERVERS
@@ -81,7 +81,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--clients",
         nargs="+",
         choices=list(CLIENTS),
-        default=list(CLIENTS),
+        default=[name for name in CLIENTS if name != DURABLE],
         metavar="CLIENT",
         help=f"some of {', '.join(CLIENTS)}; the first is compared with the others",
     )

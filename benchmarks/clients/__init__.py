@@ -31,9 +31,13 @@ class Client:
     share: float = 1.0
 
 
+DURABLE: Final = "durable"
+"""Ours with a Session on disk, which can only publish; see `benchmarks.durable`."""
+
 CLIENTS: Final = {
     "trio_mqtt": Client(module="ours", distribution="trio-mqtt"),
     "paho-mqtt": Client(module="paho", distribution="paho-mqtt", share=0.1),
+    DURABLE: Client(module="ours_durable", distribution="trio-mqtt"),
     "gmqtt": Client(module="of_gmqtt", distribution="gmqtt", share=0.5),
 }
 """The first is the one that the others are compared with."""
