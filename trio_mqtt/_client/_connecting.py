@@ -3,123 +3,25 @@
 from __future__ import annotations
 
 import logging
-from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
-import attrs
 import trio
 
 from trio_mqtt._client._options import SessionTerms
 from trio_mqtt._enums import MQTT_3_1_1, MQTT_5, Protocol, ReasonCode
 from trio_mqtt._errors import ConnectFailed, ConnectRejected, MQTTError, RemoteProtocolError
-from trio_mqtt._transports.tcp import open_tcp
-from trio_mqtt._transports.url import parse_url
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable
 
+    from trio_mqtt._client._itinerary import Place
     from trio_mqtt._client._link import Link
     from trio_mqtt._client._options import ConnectOptions, Credentials
     from trio_mqtt._client._session import Session
-    from trio_mqtt.abc import Connector
     from trio_mqtt.packets import ConnAck, Connect
 
-    URL = str | Sequence[str] | Callable[[], Awaitable[str]]
-    CredentialsSource = Callable[[], Awaitable[Credentials]]
 
-DEFAULT_URL: Final = "mqtt://localhost:1883"
-_MOST_HOPS: Final = 5
 _logger = logging.getLogger("trio_mqtt")
-
-
-@attrs.define
-class Place:
-    """Where to connect to.
-
-    Attributes:
-        name: the address for people, without credentials.
-        connector: makes the byte stream.
-        username: the User Name of the URL, or None.
-        password: the Password of the URL, or None.
-    """
-
-    name: str
-    connector: Connector
-    username: str | None = attrs.field(repr=False)
-    password: str | None = attrs.field(repr=False)
-
-
-class Itinerary:
-    """Which place is tried next: the URLs in order, round and round, unless a Server redirects.
-
-    Args:
-        url: one URL, several, or an asynchronous callable that makes one at each attempt.
-        connector: makes the byte stream instead of what the URL says, or None.
-
-    Raises:
-        ValueError: a URL cannot be read, or there is none.
-    """
-
-    def __init__(self, url: URL, connector: Connector | None) -> None:
-        self._connector = connector
-        self._make: Callable[[], Awaitable[str]] | None = None
-        self._places: list[Place] = []
-        self._position = 0
-        self._detour: Place | None = None
-        self._hops = 0
-        if isinstance(url, str):
-            self._places = [self._place(url)]
-        elif callable(url):
-            self._make = url
-        else:
-            self._places = [self._place(each) for each in url]
-            if not self._places:
-                message = "url is empty; give at least one URL of a server"
-                raise ValueError(message)
-
-    def __len__(self) -> int:
-        """How many places there are to try."""
-        return max(1, len(self._places))
-
-    @property
-    def name(self) -> str:
-        """The address of the next place, for people."""
-        place = self._detour or (self._places[self._position] if self._places else None)
-        return "the server" if place is None else place.name
-
-    def _place(self, url: str) -> Place:
-        address = parse_url(url)
-        own = self._connector
-        name = "the server" if own and url == DEFAULT_URL else address.name
-        return Place(name, own or partial(open_tcp, address), address.username, address.password)
-
-    async def next(self) -> Place:
-        """The place to try now."""
-        if self._detour is not None:
-            return self._detour
-        if self._make is not None:
-            return self._place(await self._make())
-        return self._places[self._position]
-
-    def move_on(self) -> bool:
-        """Try another place next time; says whether that is none of this round."""
-        self._detour = None
-        if not self._places:
-            return True
-        self._position = (self._position + 1) % len(self._places)
-        return self._position == 0
-
-    def arrive(self) -> None:
-        """There is a connection: redirections are counted anew."""
-        self._hops = 0
-
-    def redirect(self, url: str) -> bool:
-        """Try this place next time; says whether that is allowed, after so many of the kind."""
-        self._hops += 1
-        if self._hops > _MOST_HOPS:
-            return False
-        self._detour = self._place(url)
-        return True
 
 
 class Dialer:
@@ -131,12 +33,10 @@ class Dialer:
         credentials: returns User Name and Password for each attempt.
         new_link: puts the MQTT connection on a stream.
         serve: serves a connection that the Server has accepted, to its end.
-
-    Attributes:
-        clean: whether the next attempt is to start a new Session, whatever is remembered.
+        is_elsewhere: whether the place has nothing of the Session, whatever is remembered.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what an attempt is made of
         self,
         options: ConnectOptions,
         session: Session,
@@ -144,8 +44,9 @@ class Dialer:
         *,
         new_link: Callable[[str, trio.abc.Stream, Connect, Protocol], Link],
         serve: Callable[[Link], Awaitable[None]],
+        is_elsewhere: Callable[[], bool],
     ) -> None:
-        self.clean = False
+        self._is_elsewhere = is_elsewhere
         self._options = options
         self._session = session
         self._credentials = credentials
@@ -223,7 +124,7 @@ class Dialer:
         session = self._session
         terms = SessionTerms(
             client_id=session._client_id,
-            clean_start=self.clean or session._starts_clean(protocol),
+            clean_start=self._is_elsewhere() or session._starts_clean(protocol),
             expiry=session._expiry,
         )
         return self._options.connect_packet(protocol, terms, await self._credentials(place))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, cast
 import trio
 
 from trio_mqtt._client._client import Client
-from trio_mqtt._client._connecting import DEFAULT_URL, Itinerary
+from trio_mqtt._client._itinerary import DEFAULT_URL, Itinerary
 from trio_mqtt._client._managing import protected_manager
 from trio_mqtt._client._options import ConnectOptions
 from trio_mqtt._client._outgoing import own_instance
@@ -18,7 +18,7 @@ from trio_mqtt._client._supervisor import Supervisor
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 
-    from trio_mqtt._client._connecting import Place
+    from trio_mqtt._client._itinerary import Place
     from trio_mqtt._client._options import Credentials, Will
     from trio_mqtt._enums import Protocol
     from trio_mqtt.abc import Connector

@@ -19,14 +19,13 @@ from trio_mqtt._client._deliveries import Deliveries
 from trio_mqtt._client._link import Link
 from trio_mqtt._client._message import Message
 from trio_mqtt._client._outgoing import own_instance
-from trio_mqtt._client._reconnecting import Backoff, is_fatal
 from trio_mqtt._client._restoring import Restorer
+from trio_mqtt._client._retrying import Retrying
 from trio_mqtt._client._sending import Sending
 from trio_mqtt._client._settling import settle_with
 from trio_mqtt._enums import MQTT_5, ReasonCode
 from trio_mqtt._errors import (
     ConnectionLost,
-    ConnectRejected,
     MQTTError,
     SessionLost,
 )
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Awaitable, Callable
 
-    from trio_mqtt._client._connecting import Itinerary, Place
+    from trio_mqtt._client._itinerary import Itinerary, Place
     from trio_mqtt._client._options import ConnectOptions, Credentials
     from trio_mqtt._client._reconnecting import Reconnect
     from trio_mqtt._client._session import Session
@@ -51,7 +50,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _DRAIN_SHARE: Final = 0.8
 """The part of the close timeout for open exchanges; the rest is for DISCONNECT."""
-_REDIRECTIONS: Final = (ReasonCode.USE_ANOTHER_SERVER, ReasonCode.SERVER_MOVED)
 _logger = logging.getLogger("trio_mqtt")
 
 
@@ -121,18 +119,24 @@ class Supervisor:
         self.error: MQTTError | None = None
         self._restorer = Restorer(session, self.sending, self.deliveries)
         self._dialer = Dialer(
-            options, session, credentials, new_link=self._new_link, serve=self._serve
+            options,
+            session,
+            credentials,
+            new_link=self._new_link,
+            serve=self._serve,
+            is_elsewhere=lambda: self._retrying.elsewhere,
+        )
+        self._retrying = Retrying(
+            itinerary, reconnect, client_id=session.client_id, new_credentials=new_credentials
         )
         self._itinerary = itinerary
         self._options = options
         self._reconnect = reconnect
         self._on_session_lost: OnSessionLost = on_session_lost
-        self._new_credentials = new_credentials
         self._nursery = nursery
         self._name = itinerary.name
         self._link: Link | None = None
         self._connected_at = 0.0
-        self._attempts = 0
         self._closed = False
         self._scope = trio.CancelScope(shield=True)
         self._drained = trio.Event()
@@ -171,14 +175,12 @@ class Supervisor:
                 self._ended.set()
 
     async def _keep_connected(self) -> None:
-        backoff = None if self._reconnect is None else Backoff(self._reconnect)
-        outage_began = trio.current_time()
-        attempts = 0
+        retrying = self._retrying
         while True:
             place = await self._itinerary.next()
             self._name = place.name
             connections = self.connections
-            self._attempts = attempts = attempts + 1
+            retrying.begin()
             try:
                 await self._dialer.run(place)
             except MQTTError as error:
@@ -187,71 +189,11 @@ class Supervisor:
                 return
             if self._closed and not self.state.unfinished:
                 return  # everything was done; the Server was only quicker to hang up
-            was_connected = self.connections > connections
-            if was_connected:
-                outage_began = trio.current_time()
-                attempts = 0
-                if backoff is not None:
-                    self._tell_of_loss(loss, backoff)
-            await self._pause(loss, backoff, outage_began, was_connected=was_connected)
-
-    def _tell_of_loss(self, loss: MQTTError, backoff: Backoff) -> None:
-        backoff.lost(trio.current_time() - self._connected_at)
-        if not is_fatal(loss, new_credentials=self._new_credentials):
-            _logger.warning("%s; the client tries to connect again", loss)
-        if backoff.looks_like_a_fight:
-            _logger.warning(
-                "%d connections in a row were lost soon after they were made; perhaps another "
-                "client uses the client_id %r, too",
-                backoff.short_lives,
-                self.session._client_id,
-            )
-        self.deliveries.events.put(Disconnected(server=self._name, error=loss))
-
-    async def _pause(
-        self, loss: MQTTError, backoff: Backoff | None, since: float, *, was_connected: bool
-    ) -> None:
-        """Wait before the next attempt, or raise if there is to be none."""
-        reconnect = self._reconnect
-        first = not self.connections and (reconnect is None or reconnect.initial == "fail")
-        if self._follows_redirection(loss):
-            return
-        if is_fatal(loss, new_credentials=self._new_credentials):
-            raise loss
-        new_round = not was_connected and self._itinerary.move_on()
-        if not was_connected and not new_round:
-            self._change_of_place(loss)
-            return
-        if first or reconnect is None or backoff is None:
-            raise loss
-        if new_round and len(self._itinerary) > 1:
-            self._change_of_place(loss)
-        delay = backoff.next_delay()
-        limit = reconnect.give_up_after
-        if limit is not None and trio.current_time() + delay > since + limit:
-            loss.add_note(f"it was given up after {limit:g} s without a connection")
-            raise loss
-        if not was_connected:
-            _logger.info("%s; the next attempt is in %.1f s", loss, delay)
-        await trio.sleep(delay)
-
-    def _change_of_place(self, loss: MQTTError) -> None:
-        if self._reconnect is not None and self._reconnect.independent_servers:
-            self._dialer.clean = True
-        _logger.info("%s; the next URL is tried", loss)
-
-    def _follows_redirection(self, loss: MQTTError) -> bool:
-        """Whether the Server named another one, and the caller allows to go there (4.11)."""
-        if not isinstance(loss, ConnectRejected | ConnectionLost) or self._reconnect is None:
-            return False
-        reference = loss.server_reference
-        if reference is None or loss.reason_code not in _REDIRECTIONS:
-            return False
-        url = self._reconnect.redirect(reference)
-        if url is None or not self._itinerary.redirect(url):
-            return False
-        _logger.info("%s refers to another server, %s", self._name, self._itinerary.name)
-        return True
+            if self.connections > connections:
+                retrying.lost(loss, trio.current_time() - self._connected_at)
+                if self._reconnect is not None:
+                    self.deliveries.events.put(Disconnected(server=self._name, error=loss))
+            await retrying.pause(loss)
 
     def _new_link(
         self, name: str, stream: trio.abc.Stream, connect: Connect, protocol: Protocol
@@ -284,10 +226,9 @@ class Supervisor:
         if server is None:  # pragma: no cover - only a connection that was accepted is served
             return
         had_one = self.session._record is not None
-        self._dialer.clean = False
         self._link = link
         self._connected_at = trio.current_time()
-        self._itinerary.arrive()
+        self._retrying.arrive()
         self.session._connected(server)
         self._tell_of_connection(link, server, had_one=had_one)
         self.deliveries.connected(link.connection, first=not self.connections)
@@ -313,7 +254,11 @@ class Supervisor:
         _logger.info("connected to %s with %s as %r", name, title, server.client_id)
         events = self.deliveries.events
         events.put(
-            Connected(server=name, session_present=connection.resumed, attempts=self._attempts)
+            Connected(
+                server=name,
+                session_present=connection.resumed,
+                attempts=self._retrying.attempts,
+            )
         )
         is_5 = server.protocol is MQTT_5
         if is_5 and server.session_expiry_interval < self.session._expiry:

@@ -1,0 +1,127 @@
+"""What comes after a failure: another place, a pause, or the end."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from trio_mqtt._client._reconnecting import Backoff, Reconnect, is_fatal
+from trio_mqtt._enums import ReasonCode
+from trio_mqtt._errors import ConnectionLost, ConnectRejected
+
+if TYPE_CHECKING:
+    from trio_mqtt._client._itinerary import Itinerary
+    from trio_mqtt._errors import MQTTError
+
+_REDIRECTIONS: Final = (ReasonCode.USE_ANOTHER_SERVER, ReasonCode.SERVER_MOVED)
+_logger = logging.getLogger("trio_mqtt")
+
+
+class Retrying:
+    """Decides, after each failure, whether, where and when there is another attempt.
+
+    Args:
+        itinerary: the places.
+        reconnect: the rules; None if a lost connection stays lost.
+        client_id: the Client Identifier, for messages.
+        new_credentials: whether each attempt asks for user name and password anew.
+
+    Attributes:
+        attempts: how many attempts there were since the last connection, this one included.
+        elsewhere: whether the place has nothing of the Session, since its Server stands alone.
+    """
+
+    def __init__(
+        self,
+        itinerary: Itinerary,
+        reconnect: Reconnect | None,
+        *,
+        client_id: str,
+        new_credentials: bool,
+    ) -> None:
+        self.attempts = 0
+        self.elsewhere = False
+        self._itinerary = itinerary
+        self._reconnect = reconnect
+        self._backoff = Backoff(reconnect or Reconnect())
+        self._client_id = client_id
+        self._new_credentials = new_credentials
+        self._since = trio.current_time()  # when the outage began
+        self._ever_connected = False
+        self._connected = False
+
+    def begin(self) -> None:
+        """Another attempt begins."""
+        self.attempts += 1
+        self._connected = False
+
+    def arrive(self) -> None:
+        """It has led to a connection."""
+        self._ever_connected = self._connected = True
+        self.elsewhere = False
+        self._itinerary.arrive()
+
+    def lost(self, loss: MQTTError, lasted: float) -> None:
+        """The connection was lost after so many seconds."""
+        self._since = trio.current_time()
+        self.attempts = 0
+        if self._reconnect is None or is_fatal(loss, new_credentials=self._new_credentials):
+            return
+        self._backoff.lost(lasted)
+        _logger.warning("%s; the client tries to connect again", loss)
+        if self._backoff.looks_like_a_fight:
+            _logger.warning(
+                "%d connections in a row were lost soon after they were made; perhaps another "
+                "client uses the client_id %r, too",
+                self._backoff.short_lives,
+                self._client_id,
+            )
+
+    async def pause(self, loss: MQTTError) -> None:
+        """Wait until the next attempt is due, and let it go to the right place.
+
+        Raises:
+            MQTTError: there is to be none; the loss itself.
+        """
+        if self._follows_redirection(loss):
+            return
+        if is_fatal(loss, new_credentials=self._new_credentials):
+            raise loss
+        if not self._connected:
+            round_is_over = self._itinerary.move_on()
+            if not round_is_over:
+                self._go_elsewhere(loss)
+                return
+        reconnect = self._reconnect
+        if reconnect is None or not (self._ever_connected or reconnect.initial != "fail"):
+            raise loss
+        if not self._connected and len(self._itinerary) > 1:
+            self._go_elsewhere(loss)
+        delay = self._backoff.next_delay()
+        limit = reconnect.give_up_after
+        if limit is not None and trio.current_time() + delay > self._since + limit:
+            loss.add_note(f"it was given up after {limit:g} s without a connection")
+            raise loss
+        if not self._connected:
+            _logger.info("%s; the next attempt is in %.1f s", loss, delay)
+        await trio.sleep(delay)
+
+    def _go_elsewhere(self, loss: MQTTError) -> None:
+        if self._reconnect is not None and self._reconnect.independent_servers:
+            self.elsewhere = True
+        _logger.info("%s; the next URL is tried", loss)
+
+    def _follows_redirection(self, loss: MQTTError) -> bool:
+        """Whether the Server named another one, and the caller allows to go there (4.11)."""
+        if not isinstance(loss, ConnectRejected | ConnectionLost) or self._reconnect is None:
+            return False
+        reference = loss.server_reference
+        if reference is None or loss.reason_code not in _REDIRECTIONS:
+            return False
+        url = self._reconnect.redirect(reference)
+        if url is None or not self._itinerary.redirect(url):
+            return False
+        _logger.info("the server refers to another one, %s", self._itinerary.name)
+        return True
