@@ -874,11 +874,12 @@ class World:
             for each, window in block.windows.items():
                 if not window.may(number) or not topic_matches(each, arrival.topic):
                     continue
+                own = block.identifiers.get(each)
+                if arrival.identifiers and own and own not in arrival.identifiers:
+                    continue
                 arrival.may.add(block)
                 block.may.add(number)
-                named = not arrival.identifiers or block.identifiers.get(each) in (
-                    arrival.identifiers
-                )
+                named = not arrival.identifiers or own in arrival.identifiers
                 must = named and window.must(number)
                 if each.startswith("$share"):
                     members, some = groups.get(each, (set[Block](), False))
