@@ -174,7 +174,7 @@ async def open_client(  # noqa: PLR0913 - the options of CONNECT, each by name
             try:
                 await supervisor.close(failed=failed)
             finally:
-                supervisor.end()
+                await supervisor.end()
                 await supervisor.committer.close()
                 nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:

@@ -13,7 +13,7 @@ import trio
 
 from trio_mqtt._client._message import Message
 from trio_mqtt._enums import MQTT_3_1, MQTT_5, Protocol
-from trio_mqtt._errors import StorageError
+from trio_mqtt._errors import MQTTError, StorageError
 from trio_mqtt._protocol.journal import Journal
 from trio_mqtt._protocol.records import (
     OUTGOING,
@@ -125,6 +125,7 @@ class Session:
         self._clock = clock
         self._ephemeral = False
         self._in_use = False
+        self._closed_shift = 0.0
         self._supervisor: Supervisor | None = None
         self._discarded = False
         self._record: SessionRecord | None = None
@@ -211,6 +212,10 @@ class Session:
         """Take possession of the record, and load it."""
         self._claim()
         if not self._is_durable:
+            shift = self._closed_shift - self._time_shift()
+            for outgoing in self._state.messages():
+                if outgoing.expires_at is not None:
+                    outgoing.expires_at += shift  # Trio's clock may be another one by now
             return
         try:
             records = await trio.to_thread.run_sync(self._read)
@@ -219,7 +224,7 @@ class Session:
             raise
         try:
             self._load(records)
-        except (ValueError, struct.error, KeyError) as error:
+        except (ValueError, struct.error, MQTTError) as error:
             await self._close()
             message = f"the storage of the Session {self._client_id!r} holds what cannot be read"
             raise StorageError(f"{message}: {error}") from error
@@ -260,6 +265,7 @@ class Session:
     async def _close(self) -> None:
         """Give the record back; not cancellable."""
         self._supervisor = None
+        self._closed_shift = self._time_shift()
         if self._discarded and self._record is not None:
             self._forget_everything()
         with trio.CancelScope(shield=True):

@@ -382,10 +382,12 @@ class Supervisor:
                 self._say_goodbye(link, failed=failed)
                 await self._ended.wait()
 
-    def end(self) -> None:
+    async def end(self) -> None:
         """End the connection, whatever its state, and tell of what could not be completed."""
         self._closed = True
         self._scope.cancel()
+        with trio.CancelScope(shield=True):
+            await self._ended.wait()
         self._report_lost()
 
     async def _drain(self) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import attrs
 
+from trio_mqtt._enums import QoS
 from trio_mqtt._protocol.exchanges import OutgoingMessage, Request
 from trio_mqtt._protocol.handshakes import ReceiverState, SenderState
 from trio_mqtt._protocol.identifiers import PacketIdentifiers
@@ -210,11 +211,20 @@ class SessionState:
         self.queue = deque(_alone(message) for message in self.queue)
         prepared = [self.identifiers.holder(message.packet_id) for message in self.prepared]
         self.prepared = deque(each for each in prepared if isinstance(each, OutgoingMessage))
-        for packet_id, message in [(key[1], each) for key, each in self.held.items() if key[0] > 1]:
-            if message.settled is not None and not message.settled.is_failure:
+        self.given_up = 0
+        self.forget_held()
+        return detached
+
+    def forget_held(self) -> None:
+        """Nobody has messages of earlier connections any more: what comes again is delivered.
+
+        But for what was settled at QoS 2.
+        """
+        for (_, packet_id), message in self.held.items():
+            accepted = message.settled is not None and not message.settled.is_failure
+            if accepted and message.qos == QoS.EXACTLY_ONCE:
                 self.received[packet_id] = ReceiverState.ANSWERED
         self.held.clear()
-        return detached
 
     def abandon(self) -> list[OutgoingMessage | Request]:
         """Give up everything that is not over, in order, for the caller to report."""
