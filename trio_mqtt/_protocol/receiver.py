@@ -250,18 +250,21 @@ class Receiver:
         while waiting and (reason_code := waiting[0].settled) is not None:
             first = waiting.popleft()
             packet_id = first.packet_id
+            refused: IncomingMessage | None = None
             if isinstance(first, _Repeat):
                 self._repeated.discard(packet_id)
                 event = ReceiverInput.PUBLISH
+            elif reason_code.is_failure:
+                refused = first
+                event = ReceiverInput.REJECTED
             else:
-                refused = reason_code.is_failure
-                event = ReceiverInput.REJECTED if refused else ReceiverInput.SETTLED
+                event = ReceiverInput.SETTLED
             state = self._session.received.get(packet_id, ReceiverState.UNKNOWN)
             row = RECEIVER[state, event]
             if row.action is ReceiverAction.SEND_PUBREC:  # else PUBREL has overtaken a repeat
                 self._enter(packet_id, row.state)
                 packet = encode(PubRec(packet_id, reason_code), self.protocol)
-                self._output.append(packet, self._session.settled_stored_in(packet_id))
+                self._output.append(packet, self._session.settled_stored_in(packet_id), refused)
 
     def _enter(self, packet_id: int, state: ReceiverState) -> int:
         """Go to another state; says which batch must be on disk before that shows."""
