@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import trio
 
 RecordKey = tuple[str, int | str]
-"""What a record is found by: its kind, such as ``outgoing``, and a number or text."""
+"""The key of a record; it has a kind, such as ``outgoing``, and a number or text."""
 
 Changes = Mapping[RecordKey, bytes | None]
 """Records to write, and with None those to delete, whether or not they exist."""
@@ -33,7 +33,7 @@ class Connector(Protocol):
 
 
 class Storage(ABC):
-    """Keeps what a `trio_mqtt.Session` must not forget: small records, by key.
+    """Keeps what a `Session` must not forget: small records, by key.
 
     Its methods may block: they are called in worker threads, one at a time. What the bytes of a
     record mean is the Session's business.

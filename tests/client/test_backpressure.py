@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +12,7 @@ from trio.testing import wait_all_tasks_blocked
 
 import trio_mqtt
 from tests.client.support import open_once
+from trio_mqtt import MQTT_3_1_1
 from trio_mqtt.packets import PingReq, PubAck, Publish
 from trio_mqtt.testing import open_server
 
@@ -368,3 +370,31 @@ async def test_many_tasks_wait_and_each_gets_one(server: Server, client: trio_mq
         await wait_all_tasks_blocked()
         flood(server, 50)
     assert sorted(got) == list(range(50))
+
+
+async def test_below_5_a_flood_while_an_answer_is_awaited_ends_the_connection(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_server() as server:
+        with pytest.raises(trio_mqtt.ConnectionLost, match="unsettled"):
+            async with (
+                open_once(
+                    connector=server.connect,
+                    client_id="c",
+                    protocol=MQTT_3_1_1,
+                    receive_maximum=10,
+                ) as client,
+                client.subscribe("a", qos=1),
+                trio.open_nursery() as nursery,
+            ):
+                with server.holding(PubAck):
+                    nursery.start_soon(partial(client.publish, "b", qos=1))
+                    await flood_slowly(server)
+        sent = [entry for entry in server.log if isinstance(entry.packet, Publish)]
+        assert 170 < len(sent) < 250
+
+
+async def flood_slowly(server: Server) -> None:
+    for _ in range(300):
+        server.publish("a", bytes(100_000), 1)
+        await trio.sleep(0.01)

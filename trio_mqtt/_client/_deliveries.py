@@ -19,7 +19,7 @@ from trio_mqtt._client._message import Message, SharedReceipt
 from trio_mqtt._client._routes import Routes, kept_route
 from trio_mqtt._client._valve import Valve
 from trio_mqtt._enums import MQTT_5, QoS, ReasonCode
-from trio_mqtt._errors import FeatureNotSupported
+from trio_mqtt._errors import ConnectionLost, FeatureNotSupported
 from trio_mqtt._protocol.records import RECEIVED, UNCLAIMED
 from trio_mqtt._topics import topic_matches
 from trio_mqtt.events import MessageReleased
@@ -202,14 +202,23 @@ class Deliveries:
         receiver = self._receiver
         if receiver is None:
             return
-        if receiver.protocol is MQTT_5:
+        earlier = self._held - receiver.unsettled  # of earlier connections
+        if receiver.protocol is MQTT_5 and earlier < self._receive_maximum:
             if receiver.overruns and not self._overruns:
                 text = "the server exceeds our receive_maximum of %d; this is tolerated for a while"
                 _logger.warning(text, self._receive_maximum)
             self._overruns = receiver.overruns
-        elif not self._window.full:
+            return
+        if not self._window.full:
             self._window.full = True
             self.valve.block(self._window)
+        if receiver.is_overrun:
+            text = (
+                f"{self._held} messages are unsettled, and the receive_maximum is "
+                f"{self._receive_maximum}; the connection is closed, so that they do not fill "
+                "the memory; settle messages before awaiting answers of the server"
+            )
+            raise ConnectionLost(text)
 
     # -- out ----------------------------------------------------------------------------------
 

@@ -51,6 +51,7 @@ class Retrying:
         self._since = trio.current_time()  # when the outage began
         self._ever_connected = False
         self._connected = False
+        self._told = False  # whether there was a warning of this outage
 
     def begin(self) -> None:
         """Another attempt begins."""
@@ -60,6 +61,7 @@ class Retrying:
     def arrive(self) -> None:
         """It has led to a connection."""
         self._ever_connected = self._connected = True
+        self._told = False
         self.elsewhere = False
         self._itinerary.arrive()
 
@@ -70,6 +72,7 @@ class Retrying:
         if self._reconnect is None or is_fatal(loss, new_credentials=self._new_credentials):
             return
         self._backoff.lost(lasted)
+        self._told = True
         _logger.warning("%s; the client tries to connect again", loss)
         if self._backoff.looks_like_a_fight:
             _logger.warning(
@@ -105,7 +108,9 @@ class Retrying:
             loss.add_note(f"it was given up after {limit:g} s without a connection")
             raise loss
         if not self._connected:
-            _logger.info("%s; the next attempt is in %.1f s", loss, delay)
+            level = logging.INFO if self._told else logging.WARNING
+            _logger.log(level, "%s; the next attempt is in %.1f s", loss, delay)
+            self._told = True
         await trio.sleep(delay)
 
     def _go_elsewhere(self, loss: MQTTError) -> None:

@@ -85,6 +85,14 @@ class Receiver:
         """How many QoS 1 and 2 messages count against our Receive Maximum (3.3.4)."""
         return len(self._before_puback) + len(self._exchanges)
 
+    @property
+    def is_overrun(self) -> bool:
+        """Whether more is unsettled than can be tolerated."""
+        return (
+            self.unsettled >= _TOLERANCE * self._receive_maximum
+            and self._overrun_bytes > _MOST_OVERRUN_BYTES
+        )
+
     def resume(self) -> None:
         """Go on with the Session that the peer still has: it sends again what is unacknowledged."""
         self._resumed = True
@@ -188,10 +196,11 @@ class Receiver:
         """Absorb what exceeds our Receive Maximum, up to twice as much or to a number of bytes.
 
         The standard allows to refuse it at once (3.3.4). But Mosquitto 2.0 sends a message too
-        many for each acknowledgement of a Client that publishes in its own loop.
+        many for each acknowledgement of a Client that publishes in its own loop. Below MQTT 5.0 a
+        Server knows of no maximum, so it has broken none: `is_overrun` tells.
         """
         repeated = message.qos == QoS.EXACTLY_ONCE and message.packet_id in self._exchanges
-        if self.protocol is not MQTT_5 or repeated:
+        if repeated:
             return
         sizes = self._overrun_sizes
         while sizes and len(sizes) > self.unsettled - self._receive_maximum:
@@ -199,10 +208,9 @@ class Receiver:
         size = len(message.payload) + _OVERHEAD
         sizes.append(size)
         self._overrun_bytes += size
-        if (
-            self.unsettled >= _TOLERANCE * self._receive_maximum
-            and self._overrun_bytes > _MOST_OVERRUN_BYTES
-        ):
+        if self.protocol is not MQTT_5:
+            return
+        if self.is_overrun:
             raise RemoteProtocolError(
                 f"{self.unsettled + 1} unacknowledged messages; "
                 f"the Receive Maximum is {self._receive_maximum}",
