@@ -128,6 +128,8 @@ class Session:
         self._closed_shift = 0.0
         self._supervisor: Supervisor | None = None
         self._discarded = False
+        self._clean_next = False  # whether the first connection of this opening starts clean
+        self._server_told = False  # whether it knows that the Session is over
         self._record: SessionRecord | None = None
         self._state = SessionState(clock=trio.current_time)
         self._subscriptions: dict[str, KeptSubscription] = {}
@@ -157,14 +159,16 @@ class Session:
 
     @property
     def expiry(self) -> int:
-        """How long the Server keeps the Session, in seconds: as granted, once it has been."""
+        """How long the Server keeps the Session, in seconds; as granted, once it has been."""
         return self._expiry if self._record is None else self._record.expiry
 
     def discard(self) -> None:
         """Give the Session up, here and at the Server.
 
-        If a client has it open, the Server is told when that closes; otherwise by the next one
-        that opens it, which starts clean. Messages not yet acknowledged are given up then.
+        If a client has it open, that is done when it closes; otherwise by the next one that opens
+        it, which starts clean. So does the next one if the Server could not be told: without a
+        connection, and below MQTT 5.0, which has no way to. Messages not yet acknowledged are
+        given up.
         """
         self._discarded = True
 
@@ -199,6 +203,11 @@ class Session:
     # -- opening and closing ------------------------------------------------------------------
 
     @property
+    def _ends(self) -> bool:
+        """Whether it is over when the client that has it open closes."""
+        return self._ephemeral or self._discarded
+
+    @property
     def _is_durable(self) -> bool:
         return not isinstance(self._storage, MemoryStorage)
 
@@ -211,7 +220,11 @@ class Session:
     async def _open(self) -> None:
         """Take possession of the record, and load it."""
         self._claim()
+        self._clean_next = self._discarded
         if not self._is_durable:
+            if self._discarded:
+                self._forget_everything()
+            self._discarded = False
             shift = self._closed_shift - self._time_shift()
             for outgoing in self._state.messages():
                 if outgoing.expires_at is not None:
@@ -222,6 +235,7 @@ class Session:
         except BaseException:
             self._in_use = False
             raise
+        self._discarded = False
         try:
             self._load(records)
         except (ValueError, struct.error, MQTTError) as error:
@@ -230,7 +244,11 @@ class Session:
             raise StorageError(f"{message}: {error}") from error
 
     def _read(self) -> list[tuple[RecordKey, bytes]]:
-        return list(self._storage.open(self._client_id))
+        records = list(self._storage.open(self._client_id))
+        if not self._discarded:
+            return records
+        self._storage.commit({key: None for key, _ in records})
+        return []
 
     def _load(self, records: Iterable[tuple[RecordKey, bytes]]) -> None:
         kinds: dict[str, dict[int | str, bytes]] = {}
@@ -266,11 +284,16 @@ class Session:
         """Give the record back; not cancellable."""
         self._supervisor = None
         self._closed_shift = self._time_shift()
-        if self._discarded and self._record is not None:
+        if self._discarded:
             self._forget_everything()
         with trio.CancelScope(shield=True):
             if self._is_durable:
                 await trio.to_thread.run_sync(self._storage.close)
+                if self._discarded:
+                    await trio.to_thread.run_sync(self._read)
+                    await trio.to_thread.run_sync(self._storage.close)
+        self._discarded = self._discarded and not self._server_told
+        self._server_told = False
         self._in_use = False
 
     def _time_shift(self) -> float:
@@ -286,7 +309,7 @@ class Session:
 
     def _starts_clean(self, protocol: Protocol) -> bool:
         """Whether CONNECT has Clean Start 1 (3.1.2.4)."""
-        if self._discarded:
+        if self._clean_next:
             return True
         if self._ephemeral:
             return self._record is None or protocol is not MQTT_5
@@ -294,7 +317,7 @@ class Session:
 
     def _connected(self, server: ServerInfo) -> None:
         """Note what the Server granted."""
-        self._discarded = False
+        self._clean_next = False
         if self._ephemeral and not self._client_id:
             self._client_id = server.client_id  # assigned (MQTT-3.2.2-16)
         is_5 = server.protocol is MQTT_5

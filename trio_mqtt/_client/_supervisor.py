@@ -353,7 +353,7 @@ class Supervisor:
         A caller's Session keeps them, an ephemeral one is over.
         """
         messages = 0
-        keeps = not self.session._ephemeral
+        keeps = not self.session._ends
         for exchange in self.state.detach() if keeps else self.state.abandon():
             messages += isinstance(exchange, OutgoingMessage)
             if exchange.failure is None:
@@ -402,12 +402,12 @@ class Supervisor:
         will = self._options.will
         is_5 = link.connection.protocol is MQTT_5
         with_will = failed and will is not None and will.on_error
-        ends = self.session._ephemeral or self.session._discarded
         if with_will and not is_5:
             link.drop()
             return
         # The interval cannot be changed from 0 (MQTT-3.1.2-23); then the Session ends anyhow.
-        changes = is_5 and ends and self.session._expiry
+        changes = is_5 and self.session._ends and self.session._expiry
+        self.session._server_told = is_5 and self.session._ends
         properties = Properties(session_expiry_interval=0 if changes else None)
         code = ReasonCode.DISCONNECT_WITH_WILL_MESSAGE if with_will else ReasonCode.SUCCESS
         link.end(Disconnect(code, properties))  # MQTT-3.1.2-8
@@ -415,7 +415,7 @@ class Supervisor:
     def _report_lost(self) -> None:
         """Tell of what could not be completed in time."""
         timeout = self._options.close_timeout
-        keeps = not self.session._ephemeral
+        keeps = not self.session._ends
         fate = (
             "the Session keeps it and sends it when it is opened again"
             if keeps
