@@ -23,6 +23,7 @@ from tests.storage.support import (
     make,
     many,
     opened,
+    query,
     records_in,
     unprivileged,
 )
@@ -185,6 +186,48 @@ def execute_and_fetch(path: Path, content: bytes, pragma: str) -> int:
     connection.close()
     assert isinstance(number, int)
     return number
+
+
+def root_of(path: Path, name: str) -> int:
+    """Where the first page of a table or index begins."""
+    for found, page in query(path, "SELECT name, rootpage FROM sqlite_master"):
+        if found == name:
+            assert isinstance(page, int)
+            return (page - 1) * PAGE
+    raise LookupError(name)
+
+
+def test_a_table_of_the_program_that_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    make(path)
+    execute(path, "CREATE TABLE mine (x)", "INSERT INTO mine VALUES (1), (2)")
+    damaged = bytearray(path.read_bytes())
+    damaged[root_of(path, "mine")] ^= 0xFF
+    path.write_bytes(damaged)
+    assert "damaged" in refuse(path)
+
+
+def test_an_index_that_disagrees(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    make(path, many(10))
+    start = root_of(path, "sqlite_autoindex_trio_mqtt_records_1")
+    damaged = bytearray(path.read_bytes())
+    position = damaged.index(b"outgoing", start, start + PAGE)
+    damaged[position : position + 8] = b"outgoinG"
+    path.write_bytes(damaged)
+    assert "SQLite: row" in refuse(path)
+
+
+def test_an_error_that_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    make(path)
+    execute(
+        path,
+        "PRAGMA writable_schema = ON",
+        "INSERT INTO sqlite_master VALUES"
+        " ('table', CAST(x'6dff' AS TEXT), CAST(x'6dff' AS TEXT), 99999, 'CREATE TABLE x (y)')",
+    )
+    assert "it is damaged" in refuse(path)
 
 
 @examples(200)

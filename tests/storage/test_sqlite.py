@@ -89,6 +89,16 @@ def test_each_kind_comes_in_the_order_of_its_keys(tmp_path: Path) -> None:
         assert storage.order == [(kind, key) for kind in ("a", "b") for key in keys]
 
 
+def test_opening_writes_nothing_to_a_file_that_is_up_to_date(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    make(path)
+    before = files_of(path)
+    with opened(path):
+        assert set(files_of(path)) == {"a.db", "a.db-owner", "a.db-shm", "a.db-wal"}
+        assert files_of(path)["a.db-wal"] == b""
+    assert files_of(path) == before
+
+
 def test_it_may_be_opened_again_after_it_was_closed(tmp_path: Path) -> None:
     storage = SQLiteStorage(tmp_path / "a.db")
     for number in range(3):
