@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from trio_mqtt._storage.effects import Effect
     from trio_mqtt.abc import Changes, RecordKey
 
-_RETRY: Final = 1.0
-"""How long to wait after a failure, unless there is something new to store, in seconds."""
+_RETRY: Final = 0.1
+"""How long to wait after a failure, in seconds."""
 _logger = logging.getLogger("trio_mqtt")
 
 
@@ -98,8 +98,7 @@ class Committer:
             self._attempts += 1
             self._failed(journal, batch, error)
             if not self._closing:
-                with trio.move_on_after(_RETRY):
-                    await self.wake.sleep()
+                await trio.sleep(_RETRY)
             return
         self._attempts += 1
         if self.failure is not None:
