@@ -78,6 +78,7 @@ class Committer:
                     await self._commit_all(journal)
         finally:
             self._ended.set()
+            self._line.unpark_all()
 
     async def _commit_all(self, journal: Journal) -> None:
         while True:
@@ -86,6 +87,9 @@ class Committer:
                 if self.failure is None or not self._closing:
                     continue
             if self._closing:
+                if self.failure is not None:
+                    text = "the session was closed before its last changes could be stored: %s"
+                    _logger.warning(text, self.failure)
                 return
             await self.wake.sleep()
 
@@ -145,7 +149,6 @@ class Committer:
             self._closing = True
             self.wake()
             await self._ended.wait()
-        self._line.unpark_all()
 
 
 def _step(step: Mapping[RecordKey, bytes | None] | Work) -> Changes | Effect[object]:
