@@ -7,8 +7,9 @@ commit that has returned; it dies
 
 - by SIGKILL from outside, after so many commits;
 - by SIGKILL in a statement, after so many steps of SQLite;
-- by SIGXFSZ where a file would grow beyond a limit, so in the middle of a write to the WAL, to the
-  database, or of making them.
+- by SIGXFSZ where a file would grow beyond a limit, so in the middle of a write.
+
+Then files are made, and the process dies in the middle of each write, and before each statement.
 """
 
 from __future__ import annotations
@@ -23,12 +24,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tests.storage.support import CLIENT, Opened, query
-from trio_mqtt._storage import Effect
+from trio_mqtt._storage import Effect, sqlite
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable
 
+    from trio_mqtt._storage.effects import GuardedConnection
     from trio_mqtt.abc import RecordKey
 
 KEPT: Final = 8
@@ -36,7 +38,8 @@ KEPT: Final = 8
 FEW: Final = 20
 SIZES_TRIED: Final = (36_000, 110_000)
 """From what the index of the WAL takes to what the WAL grows to."""
-SIZES_TRIED_WHILE_MAKING: Final = range(0, 24_000, 400)
+SIZES_TRIED_WHILE_MAKING: Final = range(0, 32_000, 800)
+STATEMENTS_WHILE_MAKING: Final = range(1, 20)
 
 
 def changes_of(number: int, size: int) -> dict[RecordKey, bytes | None]:
@@ -153,18 +156,38 @@ def kill_while_it_works(path: Path, rounds: int, chance: random.Random) -> dict[
     return ends
 
 
+def kill_at_statement(number: int) -> None:
+    """Die before that one is executed by the storage that is opened next."""
+    connect = sqlite._connect
+    seen: list[str] = []
+
+    def note(statement: str) -> None:
+        seen.append(statement)
+        if len(seen) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def connect_and_watch(path: Path) -> GuardedConnection:
+        connection = connect(path)
+        connection.set_trace_callback(note)
+        return connection
+
+    sqlite._connect = connect_and_watch
+
+
 def kill_while_it_is_made(directory: Path) -> int:
     """In how many places it died."""
     died = 0
-    for size in SIZES_TRIED_WHILE_MAKING:
-        path = directory / f"{size}.db"
+    ways = [functools.partial(limit_files, size) for size in SIZES_TRIED_WHILE_MAKING]
+    ways += [functools.partial(kill_at_statement, number) for number in STATEMENTS_WHILE_MAKING]
+    for number, arm in enumerate(ways):
+        path = directory / f"{number}.db"
 
-        def make(_report: int, path: Path = path, size: int = size) -> None:
-            limit_files(size)
+        def make(_report: int, path: Path = path, arm: Callable[[], None] = arm) -> None:
+            arm()
             Opened(path).open(CLIENT)
 
         _, status = run_child(make, 1)
-        died += status == -signal.SIGXFSZ
+        died += status < 0
         storage = Opened(path)
         storage.open(CLIENT)
         assert storage.records == {}
