@@ -18,7 +18,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test lint types docs pytest guards test-lowest test-python bench format mosquitto clean
+.PHONY: help demo test lint types docs pytest guards test-lowest test-python bench format mosquitto strace clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/\1\t\2/p' Makefile | expand -t 16
@@ -40,7 +40,7 @@ docs: $(VENV)/.test  ## the documentation, in docs/_build/html; a warning is an 
 	$(BIN)/sphinx-build -W --keep-going --fresh-env --nitpicky --quiet \
 		-b html -d docs/_build/doctrees docs docs/_build/html
 
-pytest: $(VENV)/.test mosquitto  ## the tests, with branch coverage
+pytest: $(VENV)/.test mosquitto strace  ## the tests, with branch coverage
 	$(BIN)/coverage erase
 	$(BIN)/python $(PYTEST) --cov --cov-report= tests
 	$(BIN)/coverage report --include='$(EXACT)' --fail-under=100 --precision=2 --skip-covered
@@ -49,10 +49,10 @@ pytest: $(VENV)/.test mosquitto  ## the tests, with branch coverage
 guards: $(VENV)/.test mosquitto  ## takes the guards of the delivery contract out, one by one
 	$(BIN)/python tools/guards.py
 
-test-lowest: .venv-lowest/.installed mosquitto  ## the tests with the oldest dependencies declared
+test-lowest: .venv-lowest/.installed mosquitto strace  ## the tests with the oldest dependencies declared
 	TRIO_MQTT_EXAMPLES=100 .venv-lowest/bin/python $(PYTEST) tests
 
-test-python: .venv-$(VERSION)/.installed mosquitto  ## the tests with another PYTHON=python3.13
+test-python: .venv-$(VERSION)/.installed mosquitto strace  ## the tests with another PYTHON=python3.13
 	.venv-$(VERSION)/bin/python $(PYTEST) tests
 
 bench: $(VENV)/.bench mosquitto  ## messages a second, beside other clients
@@ -68,6 +68,9 @@ clean:  ## remove what the other targets made
 
 mosquitto:
 	@tools/need-mosquitto
+
+strace:
+	@tools/need-strace
 
 # Virtual environments. A stamp is as old as the last installation; pyproject.toml decides what
 # belongs in. Debian's Python has no ensurepip unless python3-venv is there: then the pip that
