@@ -28,7 +28,13 @@ author = "The trio_mqtt authors"
 copyright = "2026, the trio_mqtt authors"  # noqa: A001 - the name that Sphinx wants
 release = version = installed_version("trio-mqtt")
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinxcontrib_trio", "_diagrams"]
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinxcontrib_trio",
+    "_diagrams",
+    "_tables",
+]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"trio_mqtt {release}"
@@ -57,8 +63,8 @@ nitpicky = True
 nitpick_ignore_regex = [
     (r"py:obj", r"[a-z_]+"),
     # Type variables, and names that a signature cuts short.
-    (r"py:class", r"[A-Z]|AbstractAsyncContextManager|Answer|Literal|UserProperties"),
-    (r"py:.*", r"(trio|attrs|collections|contextlib|enum|os|pathlib|ssl|types|typing)\..*"),
+    (r"py:class", r"[A-Z]|AbstractAsyncContextManager|Answer|Initial|Literal|UserProperties"),
+    (r"py:.*", r"(trio|attrs|collections|contextlib|enum|os|pathlib|sqlite3|ssl|types|typing)\..*"),
     (r"py:.*", r"({})".format("|".join(name for name in dir(builtins) if name.isidentifier()))),
 ]
 
@@ -83,6 +89,15 @@ MADE_BY_US = {
 }
 """Classes of which users get instances and make none, so that no constructor is shown."""
 
+READABLE = {
+    r"Reconnect\(initial=.*independent_servers=\w+\)": "Reconnect()",
+    r"<[^<>]*function[^<>]*>": "...",
+    r"\bCredentials\b": "tuple[str | None, str | bytes | None]",
+    r"\bInitial\b": "Literal['fail', 'retry', 'background']",
+    r"\bQueueOverflow\b": "Literal['wait', 'error', 'drop_oldest']",
+}
+"""What stands in signatures for private names, and for defaults whose repr is no Python."""
+
 
 def simplify_signatures(
     _app: Sphinx,
@@ -96,8 +111,10 @@ def simplify_signatures(
     """Show no constructor that users do not call, and what a context manager gives to its block."""
     if name in MADE_BY_US:
         return "", None
+    for pattern, readable in READABLE.items():
+        arguments = arguments and re.sub(pattern, readable, arguments)
     manager = re.fullmatch(r"[\w.]*(?:Generator|ContextManager)\[([\w. |]+)\]", returned or "")
-    return None if manager is None else (arguments or "", manager[1])
+    return arguments or "", manager[1] if manager else returned
 
 
 def show_public_bases(

@@ -7,7 +7,8 @@ the in-process server, with ``mqtt://localhost`` standing for its address:
 - a fragment as the body of an asynchronous function that has a connected ``client``.
 
 A text block behind it, after "It prints" or nothing, is what it prints. It is stopped once it has
-printed that, so that it may be one that runs for ever; without a text block it has to end.
+printed that, so that it may be one that runs for ever; without a text block it has to end. Files
+that it makes are in a directory of its own.
 """
 
 from __future__ import annotations
@@ -28,7 +29,12 @@ from trio_mqtt.testing import open_server
 
 ROOT: Final = Path(__file__).parent.parent
 PAGES: Final = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.rst")])
-PUBLIC_MODULES: Final = ("trio_mqtt", "trio_mqtt.packets", "trio_mqtt.testing")
+PUBLIC_MODULES: Final = (
+    "trio_mqtt",
+    "trio_mqtt.events",
+    "trio_mqtt.packets",
+    "trio_mqtt.testing",
+)
 LONGEST_RUN: Final = 20.0
 
 INTRODUCTION: Final = re.compile(r"\s*(It prints:?)?\s*")
@@ -95,9 +101,14 @@ async def run_block(source: str, expected: list[str] | None, url: str) -> None:
 
 
 @each_page
-async def test_the_code_of_a_page_runs(page: Path) -> None:
+async def test_the_code_of_a_page_runs(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     text = await trio.Path(page).read_text()
-    for source, expected in blocks_of(text, page.suffix):
+    for number, (source, expected) in enumerate(blocks_of(text, page.suffix)):
+        directory = trio.Path(tmp_path) / str(number)
+        await directory.mkdir()
+        monkeypatch.chdir(directory)
         with trio.fail_after(LONGEST_RUN):
             async with open_server(port=0) as server:
                 assert server.url is not None
