@@ -40,6 +40,7 @@ Mosquitto closes the connection of a Client that has more.
 _COPIED: Final = 1024
 """A payload up to this size is one chunk with its header."""
 _ANSWERS: Final = {Subscribe: SubAck, Unsubscribe: UnsubAck}
+_UNANSWERED: Final = {SenderState.AWAITING_PUBACK, SenderState.AWAITING_PUBREC}
 
 
 class Sender:
@@ -68,7 +69,7 @@ class Sender:
         self._open = False
         self._holding = False
         self._again: deque[OutgoingMessage] = deque()  # sent on an earlier connection
-        self._outside: set[int] = set()  # identifiers under way that have no place in the window
+        self._outside: set[int] = set()  # identifiers of earlier connections without a place here
 
     @property
     def is_repeating(self) -> bool:
@@ -99,14 +100,16 @@ class Sender:
         """
         releases: list[OutgoingMessage] = []
         for message in self._session.messages():
+            if message.state is SenderState.IDLE:
+                continue
+            self._outside.add(message.packet_id)
             if message.failure is not None:
                 continue
             if message.state is SenderState.AWAITING_PUBCOMP:
                 releases.append(message)
-            elif message.state is not SenderState.IDLE:
+            else:
                 self._again.append(message)  # MQTT-4.6.0-1
         for message in sorted(releases, key=lambda each: each.released):  # MQTT-4.6.0-4
-            self._outside.add(message.packet_id)
             self._append_pubrel(message.packet_id, ReasonCode.SUCCESS, message.stored_in)
         self._session.renew_requests()
 
@@ -211,10 +214,10 @@ class Sender:
         output = self._output
         while again and self.quota > 0 and output.size < OUTPUT_HIGH_WATER:
             message = again[0]
-            unanswered = message.state is not SenderState.IDLE
-            if unanswered and message.failure is None:
+            if message.state in _UNANSWERED and message.failure is None:
                 if not self._take_place(message):
                     return False
+                self._outside.discard(message.packet_id)
                 self._append_publish(message, dup=True)  # MQTT-3.3.1-1
             again.popleft()
         return not again
