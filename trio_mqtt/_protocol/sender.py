@@ -181,8 +181,9 @@ class Sender:
     def _next(self) -> OutgoingMessage | None:
         """Take the next message out of the queue, if it may be sent."""
         session = self._session
-        waiting = session.prepared or session.queue
-        if not waiting or (not session.prepared and session.identifiers.exhausted):
+        # With a journal, what has no identifier yet would be sent before that is on disk.
+        waiting = session.queue if session.journal is None else session.prepared
+        if not waiting or (session.journal is None and session.identifiers.exhausted):
             return None
         message = waiting[0]
         if message.stored_in > self._output.committed:
