@@ -328,8 +328,8 @@ class Client:
             overflow: what happens to more: ``"wait"`` stops reading from the Server where that
                 cannot lock up the program, ``"drop_oldest"``, ``"drop_newest"``.
             ack: when a QoS 1 or 2 message is settled: ``"when_done"``, as the loop asks for the
-                next or by a call; ``"manual"``, by a call only; ``"on_receipt"``, once it is in
-                the buffer.
+                next, by a call or by a ``with`` block; ``"manual"``, by these two only;
+                ``"on_receipt"``, once it is in the buffer.
             keep: whether the Topic Filter stays subscribed on exit, so that the Server queues for
                 it; by default if the caller has given the client a `Session`.
 
