@@ -44,15 +44,16 @@ def grant(qos: int) -> list[Step]:
 
 
 class Attempts:
-    """A connector that notes when it was used.
+    """A connector that notes when it was used, and fails when that was too often.
 
     Attributes:
         times: when each attempt began, by Trio's clock.
     """
 
-    def __init__(self, connector: Connector) -> None:
+    def __init__(self, connector: Connector, *, most: int = 100_000) -> None:
         self.times: list[float] = []
         self._connector = connector
+        self._most = most
 
     def __len__(self) -> int:
         return len(self.times)
@@ -65,6 +66,7 @@ class Attempts:
     @asynccontextmanager
     async def connect(self) -> AsyncGenerator[trio.abc.Stream]:
         self.times.append(trio.current_time())
+        assert len(self.times) < self._most, "there is no pause between the attempts"
         async with self._connector() as stream:
             yield stream
 
@@ -138,6 +140,14 @@ async def until(condition: Callable[[], bool], patience: float = 1000) -> None:
     with trio.fail_after(patience):
         while not condition():  # noqa: ASYNC110 - any condition, of any part
             await trio.sleep(0.01)
+
+
+async def nth_connection(client: Client, number: int, patience: float = 1000) -> None:
+    """Wait until so many connections were made, the last of them there now."""
+    await until(
+        lambda: client.statistics().connections == number and client.statistics().connected,
+        patience,
+    )
 
 
 def connects(server: Server) -> list[Connect]:

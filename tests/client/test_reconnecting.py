@@ -20,7 +20,7 @@ from tests.client.outages import (
     RESUMED,
     Attempts,
     longest_delays,
-    until,
+    nth_connection,
     warnings,
 )
 from trio_mqtt import ConnectFailed, ConnectionLost, Protocol, Reconnect
@@ -41,11 +41,8 @@ async def test_a_lost_connection_is_made_again(
 ) -> None:
     async with open_client(connector=server.connect, client_id="c", protocol=protocol) as client:
         for count in range(1, 4):
-            await client.wait_connected()
-            assert client.statistics().connections == count
             server.drop("c", reset=reset)
-            await until(lambda: not client.statistics().connected)
-        await client.wait_connected()
+            await nth_connection(client, count + 1)
         await assert_works(client)
 
 
@@ -222,11 +219,9 @@ class TestLog:
         self, server: Server, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
     ) -> None:
         async with open_client(connector=server.connect, client_id="c") as client:
-            for _ in range(10):
-                await client.wait_connected()
+            for count in range(1, 11):
                 server.drop("c")
-                await until(lambda: not client.statistics().connected)
-            await client.wait_connected()
+                await nth_connection(client, count + 1)
         fights = [each for each in warnings(caplog) if "another client uses" in each]
         assert len(fights) == 1
         assert "'c'" in fights[0]
@@ -368,5 +363,5 @@ async def test_the_new_connection_has_the_will_and_the_keep_alive_of_the_old_one
     async with open_client(
         connector=peer.connect, client_id="c", keep_alive=17, will=trio_mqtt.Will(topic="w")
     ) as client:
-        await until(lambda: client.statistics().connections == 2)
+        await nth_connection(client, 2)
     peer.assert_done()

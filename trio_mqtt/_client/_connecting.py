@@ -33,7 +33,7 @@ class Dialer:
         credentials: returns User Name and Password for each attempt.
         new_link: puts the MQTT connection on a stream.
         serve: serves a connection that the Server has accepted, to its end.
-        is_elsewhere: whether the place has nothing of the Session, whatever is remembered.
+        is_elsewhere: whether a place has nothing of the Session, whatever is remembered.
     """
 
     def __init__(  # noqa: PLR0913 - what an attempt is made of
@@ -44,7 +44,7 @@ class Dialer:
         *,
         new_link: Callable[[str, trio.abc.Stream, Connect, Protocol], Link],
         serve: Callable[[Link], Awaitable[None]],
-        is_elsewhere: Callable[[], bool],
+        is_elsewhere: Callable[[str], bool],
     ) -> None:
         self._is_elsewhere = is_elsewhere
         self._options = options
@@ -56,13 +56,16 @@ class Dialer:
         self._loss: MQTTError | None = None  # what the attempt under way has come to
         self._over = False  # whether the attempt under way has come to its end
 
-    async def run(self, place: Place) -> None:
+    async def run(self, place: Place, deadline: float) -> None:
         """Connect to a place, serve the connection, and return when it was ended on purpose.
+
+        Args:
+            place: where to.
+            deadline: until when the Server must have accepted it.
 
         Raises:
             MQTTError: no connection could be made, or it was lost.
         """
-        deadline = trio.current_time() + self._options.connect_timeout
         wanted = self._options.protocol or self._session._protocol
         if wanted is not None:
             await self._attempt(place, wanted, deadline)
@@ -124,7 +127,7 @@ class Dialer:
         session = self._session
         terms = SessionTerms(
             client_id=session._client_id,
-            clean_start=self._is_elsewhere() or session._starts_clean(protocol),
+            clean_start=self._is_elsewhere(place.name) or session._starts_clean(protocol),
             expiry=session._expiry,
         )
         return self._options.connect_packet(protocol, terms, await self._credentials(place))

@@ -6,7 +6,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import attrs
+import trio
 
+from trio_mqtt._errors import ConnectFailed
 from trio_mqtt._transports.tcp import open_tcp
 from trio_mqtt._transports.url import parse_url
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 DEFAULT_URL: Final = "mqtt://localhost:1883"
 _MOST_HOPS: Final = 5
-"""How many redirections are followed until there is a connection."""
+"""How many redirections are followed without a pause or a stable connection between them."""
 
 
 @attrs.define
@@ -83,13 +85,29 @@ class Itinerary:
         name = "the server" if own and url == DEFAULT_URL else address.name
         return Place(name, own or partial(open_tcp, address), address.username, address.password)
 
-    async def next(self) -> Place:
-        """The place to try now."""
+    async def next(self, deadline: float) -> Place:
+        """The place to try now.
+
+        Args:
+            deadline: until when it must be known, where a callable says it.
+
+        Raises:
+            ConnectFailed: the callable could not say it.
+        """
         if self._detour is not None:
             return self._detour
-        if self._make is not None:
-            return self._place(await self._make())
-        return self._places[self._position]
+        if self._make is None:
+            return self._places[self._position]
+        why = "it took too long"
+        cause: OSError | None = None
+        try:
+            with trio.CancelScope(deadline=deadline):
+                return self._place(await self._make())
+        except OSError as error:
+            why = str(error)
+            cause = error
+        message = f"cannot connect: the callable `url` has made no URL: {why}"
+        raise ConnectFailed(message, stage="resolve") from cause
 
     def move_on(self) -> bool:
         """Try another place next time; says whether that is none of this round."""
@@ -99,8 +117,8 @@ class Itinerary:
         self._position = (self._position + 1) % len(self._places)
         return self._position == 0
 
-    def arrive(self) -> None:
-        """There is a connection: redirections are counted anew."""
+    def forget_hops(self) -> None:
+        """Count redirections anew."""
         self._hops = 0
 
     def redirect(self, url: str) -> bool:

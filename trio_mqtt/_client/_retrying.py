@@ -30,7 +30,6 @@ class Retrying:
 
     Attributes:
         attempts: how many attempts there were since the last connection, this one included.
-        elsewhere: whether the place has nothing of the Session, since its Server stands alone.
     """
 
     def __init__(
@@ -42,14 +41,13 @@ class Retrying:
         new_credentials: bool,
     ) -> None:
         self.attempts = 0
-        self.elsewhere = False
         self._itinerary = itinerary
         self._reconnect = reconnect
         self._backoff = Backoff(reconnect or Reconnect())
         self._client_id = client_id
         self._new_credentials = new_credentials
         self._since = trio.current_time()  # when the outage began
-        self._ever_connected = False
+        self._home: str | None = None  # where the last connection was
         self._connected = False
         self._told = False  # whether there was a warning of this outage
 
@@ -58,12 +56,16 @@ class Retrying:
         self.attempts += 1
         self._connected = False
 
-    def arrive(self) -> None:
-        """It has led to a connection."""
-        self._ever_connected = self._connected = True
+    def arrive(self, name: str) -> None:
+        """It has led to a connection with this place."""
+        self._home = name
+        self._connected = True
         self._told = False
-        self.elsewhere = False
-        self._itinerary.arrive()
+
+    def is_elsewhere(self, name: str) -> bool:
+        """Whether a place has nothing of the Session, since its Server stands alone."""
+        alone = self._reconnect is not None and self._reconnect.independent_servers
+        return alone and self._home not in (None, name)
 
     def lost(self, loss: MQTTError, lasted: float) -> None:
         """The connection was lost after so many seconds."""
@@ -72,6 +74,8 @@ class Retrying:
         if self._reconnect is None or is_fatal(loss, new_credentials=self._new_credentials):
             return
         self._backoff.lost(lasted)
+        if lasted >= self._reconnect.stable_after:
+            self._itinerary.forget_hops()
         self._told = True
         _logger.warning("%s; the client tries to connect again", loss)
         if self._backoff.looks_like_a_fight:
@@ -95,13 +99,11 @@ class Retrying:
         if not self._connected:
             round_is_over = self._itinerary.move_on()
             if not round_is_over:
-                self._go_elsewhere(loss)
+                _logger.info("%s; the next URL is tried", loss)
                 return
         reconnect = self._reconnect
-        if reconnect is None or not (self._ever_connected or reconnect.initial != "fail"):
+        if reconnect is None or (self._home is None and reconnect.initial == "fail"):
             raise loss
-        if not self._connected and len(self._itinerary) > 1:
-            self._go_elsewhere(loss)
         delay = self._backoff.next_delay()
         limit = reconnect.give_up_after
         if limit is not None and trio.current_time() + delay > self._since + limit:
@@ -111,12 +113,8 @@ class Retrying:
             level = logging.INFO if self._told else logging.WARNING
             _logger.log(level, "%s; the next attempt is in %.1f s", loss, delay)
             self._told = True
+        self._itinerary.forget_hops()
         await trio.sleep(delay)
-
-    def _go_elsewhere(self, loss: MQTTError) -> None:
-        if self._reconnect is not None and self._reconnect.independent_servers:
-            self.elsewhere = True
-        _logger.info("%s; the next URL is tried", loss)
 
     def _follows_redirection(self, loss: MQTTError) -> bool:
         """Whether the Server named another one, and the caller allows to go there (4.11)."""

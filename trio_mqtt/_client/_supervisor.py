@@ -118,16 +118,16 @@ class Supervisor:
         self.settled = trio.Event()
         self.error: MQTTError | None = None
         self._restorer = Restorer(session, self.sending, self.deliveries)
+        self._retrying = Retrying(
+            itinerary, reconnect, client_id=session.client_id, new_credentials=new_credentials
+        )
         self._dialer = Dialer(
             options,
             session,
             credentials,
             new_link=self._new_link,
             serve=self._serve,
-            is_elsewhere=lambda: self._retrying.elsewhere,
-        )
-        self._retrying = Retrying(
-            itinerary, reconnect, client_id=session.client_id, new_credentials=new_credentials
+            is_elsewhere=self._retrying.is_elsewhere,
         )
         self._itinerary = itinerary
         self._options = options
@@ -177,12 +177,13 @@ class Supervisor:
     async def _keep_connected(self) -> None:
         retrying = self._retrying
         while True:
-            place = await self._itinerary.next()
-            self._name = place.name
             connections = self.connections
             retrying.begin()
+            deadline = trio.current_time() + self._options.connect_timeout
             try:
-                await self._dialer.run(place)
+                place = await self._itinerary.next(deadline)
+                self._name = place.name
+                await self._dialer.run(place, deadline)
             except MQTTError as error:
                 loss = error
             else:
@@ -228,7 +229,7 @@ class Supervisor:
         had_one = self.session._record is not None
         self._link = link
         self._connected_at = trio.current_time()
-        self._retrying.arrive()
+        self._retrying.arrive(link.name)
         self.session._connected(server)
         self._tell_of_connection(link, server, had_one=had_one)
         self.deliveries.connected(link.connection, first=not self.connections)
