@@ -247,6 +247,18 @@ async def test_two_thousand_messages_each_way(target: Target, qos: int) -> None:
                 assert got == wanted
 
 
+async def test_both_kinds_of_acknowledged_messages_at_once(target: Target, client: Client) -> None:
+    async def publish(qos: int) -> None:
+        async with client.open_publisher(qos=qos) as publisher:
+            for _ in range(1000):
+                await publisher.send(target.topic("both"), b"x")
+
+    with trio.fail_after(PATIENCE):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(publish, 1)
+            nursery.start_soon(publish, 2)
+
+
 async def test_two_thousand_messages_of_qos_0(target: Target, client: Client) -> None:
     async with client.subscribe(target.topic("a"), buffer=10) as messages:
         async with trio.open_nursery() as nursery:

@@ -32,10 +32,11 @@ OUTPUT_HIGH_WATER: Final = 256 * 1024
 """No queued message is moved to the output while this many bytes wait there."""
 MOST_IN_FLIGHT: Final = 65_000
 """Cap on the send quota: leaves Packet Identifiers for SUBSCRIBE and UNSUBSCRIBE."""
-MOST_QOS_2_BELOW_5: Final = 20
+MOST_QOS_2_BELOW_5: Final = 19
 """How many QoS 2 messages are under way at once where no Receive Maximum says how many may be.
 
-Mosquitto closes the connection of a Client that has more.
+Mosquitto closes the connection of a Client that sends another one while 20 are under way, be that
+of QoS 1 or 2.
 """
 _COPIED: Final = 1024
 """A payload up to this size is one chunk with its header."""
