@@ -26,6 +26,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import logging
 import math
 import mmap
 import os
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
 
     from trio_mqtt.abc import Changes, RecordKey
 
-LONGEST_LIFE: Final = 0.25
+LONGEST_LIFE: Final = 0.4
 """By then it is killed, in seconds, whether or not it has come to its place."""
 EVER: Final = 0xFFFF_FFFF
 MOST_STEPS: Final = 400
@@ -232,6 +233,7 @@ class Program:
     async def main(self) -> None:
         """Publish and consume."""
         client_id = self.directory.name
+        logging.getLogger("trio_mqtt").setLevel(logging.CRITICAL)
         storage = WatchedStorage(self.directory / "session.db", self.fate, self._note_commit)
         session = trio_mqtt.Session(client_id, expiry=EVER, storage=storage, queue=100)
         with contextlib.ExitStack() as connecting:
@@ -251,7 +253,7 @@ class Program:
                 if self.job == "subscribe":
                     return
                 for _ in range(CONSUMERS if self.in_transactions else 1):
-                    nursery.start_soon(self._consume, session, messages, nursery)
+                    nursery.start_soon(self._consume, client, session, messages, nursery)
                 if self.job == "work":
                     for qos in (1, 2):
                         for number in range(PUBLISHERS):
@@ -278,7 +280,11 @@ class Program:
                 await trio.sleep(chance.random() * LONGEST_PAUSE)
 
     async def _consume(
-        self, session: trio_mqtt.Session, messages: trio_mqtt.Subscription, nursery: trio.Nursery
+        self,
+        client: trio_mqtt.Client,
+        session: trio_mqtt.Session,
+        messages: trio_mqtt.Subscription,
+        nursery: trio.Nursery,
     ) -> None:
         async for message in messages:
             name = message.text()
@@ -292,6 +298,8 @@ class Program:
                 self._ends.add(name)
                 if len(self._ends) == 2:
                     message.ack()
+                    while client.statistics().unfinished:  # noqa: ASYNC110 - no event tells
+                        await trio.sleep(WORK)
                     nursery.cancel_scope.cancel()
 
     def _insert(self, name: str, connection: sqlite3.Connection) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 KILLS: Final = min(WANTED, 2000) if WANTED > USUAL else 20
 LONGEST_RUN: Final = 60 + KILLS
-EVERY: Final = 0.005
+EVERY: Final = 0.015
 """How often something comes in, in seconds."""
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the program that kills needs signals")
