@@ -14,18 +14,27 @@ PAGE: Final = Path(__file__).parent.parent / "docs" / "cancellation.rst"
 
 TESTS: Final = {
     "`open_client`, on entry": "test_entry_while_the_server_does_not_answer",
+    "`open_client`, on entry, while it tries again": "test_entry_while_it_tries_again",
     "`open_client`, in the block": "test_the_whole_block_of_a_client",
     "`Client.publish`, QoS 0": "test_a_cancelled_publish_of_qos_0_was_not_sent",
     "`Client.publish`, QoS 1 and 2": "test_publish",
+    "`Client.publish`, QoS 0, without a connection": "test_publish_without_a_connection",
+    "`Client.publish`, QoS 1 and 2, without a connection": "test_publish_without_a_connection",
     "`Client.enqueue`": "test_enqueue",
+    "`Client.enqueue`, with durable storage": "test_enqueue_with_durable_storage",
     "`Delivery.wait`": "test_waiting_for_a_delivery",
     "`Publisher.send`": "test_publishing_with_a_full_queue",
     "The end of an `Client.open_publisher` block": "test_a_publisher",
     "`Client.subscribe`, on entry": "test_the_block_of_a_subscription",
+    "`Client.subscribe`, on entry, before the first connection": (
+        "test_subscribe_before_the_first_connection"
+    ),
     "`Client.subscribe`, in the block or at its end": "test_the_block_of_a_subscription",
     "`Client.unsubscribe`": "test_unsubscribe",
     "A loop over a `Subscription`": "test_a_loop_in_its_block",
     "`Subscription.receive`": "test_receive",
+    "`Session.settle`": "test_settle",
+    "`Client.wait_connected`": "test_wait_connected",
     "A loop over an `EventStream`": "test_a_loop_over_events",
 }
 

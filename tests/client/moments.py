@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from trio_mqtt import ReasonCode
 from trio_mqtt.packets import Connect, Disconnect
 
 if TYPE_CHECKING:
@@ -155,5 +156,9 @@ def assert_clean_end(server: Server) -> None:
     for entry in server.log:
         if entry.direction == "received":
             last[entry.client_id] = entry.packet
-    assert all(isinstance(packet, Connect) or packet == Disconnect() for packet in last.values())
+    assert all(isinstance(each, Connect) or _is_goodbye(each) for each in last.values())
     assert not any(session.connected for session in server.sessions.values())
+
+
+def _is_goodbye(packet: Packet) -> bool:
+    return isinstance(packet, Disconnect) and packet.reason_code is ReasonCode.SUCCESS

@@ -25,15 +25,29 @@ from tests.client.moments import (
     received,
 )
 from tests.client.support import open_once
-from trio_mqtt import MQTT_3_1_1, MQTT_5, Client, Protocol
+from trio_mqtt import (
+    MQTT_3_1_1,
+    MQTT_5,
+    Client,
+    Protocol,
+    Reconnect,
+    Session,
+    SQLiteStorage,
+    open_client,
+)
+from trio_mqtt.abc import Storage
 from trio_mqtt.events import MessageReleased
-from trio_mqtt.packets import ConnAck, Disconnect, PubAck, Publish, Unsubscribe
+from trio_mqtt.packets import ConnAck, Disconnect, PubAck, Publish, Subscribe, Unsubscribe
 from trio_mqtt.testing import Server, open_server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    import sqlite3
+    from collections.abc import AsyncGenerator, Callable, Iterable
+    from pathlib import Path
 
     from trio.testing import MockClock
+
+    from trio_mqtt.abc import Changes, RecordKey
 
 ALL_THAT_FITS = bytes(16 * 1024 * 1024)
 """A payload that fills the outgoing queue until it is acknowledged."""
@@ -55,6 +69,59 @@ async def a_client(
         assert_clean_end(server)
         assert server.sessions.get("c") is None
     assert all_tasks() == tasks
+
+
+@asynccontextmanager
+async def a_client_without_a_connection() -> AsyncGenerator[tuple[Server, Client]]:
+    """A client that has not reached its server yet, for one run of a scenario.
+
+    The network comes back when nothing goes on without it.
+    """
+
+    async def come_back() -> None:
+        await wait_all_tasks_blocked()
+        server.accepting = True
+
+    tasks = all_tasks()
+    async with open_server() as server:
+        server.accepting = False
+        async with (
+            open_client(
+                connector=server.connect,
+                client_id="c",
+                keep_alive=0,
+                reconnect=Reconnect(initial="background"),
+            ) as client,
+            trio.open_nursery() as nursery,
+        ):
+            nursery.start_soon(come_back)
+            yield server, client
+            await client.wait_connected()
+            await assert_works(client)
+        await wait_all_tasks_blocked()
+        assert_clean_end(server)
+        assert server.sessions.get("c") is None
+    assert all_tasks() == tasks
+
+
+class DictStorage(Storage):
+    """A durable storage as far as a client can tell."""
+
+    def __init__(self) -> None:
+        self.records: dict[RecordKey, bytes] = {}
+
+    def open(self, client_id: str) -> Iterable[tuple[RecordKey, bytes]]:
+        return list(self.records.items())
+
+    def commit(self, changes: Changes) -> None:
+        for key, value in changes.items():
+            if value is None:
+                self.records.pop(key, None)
+            else:
+                self.records[key] = value
+
+    def close(self) -> None:
+        """Do nothing."""
 
 
 def payloads(server: Server, topic: str) -> list[bytes]:
@@ -112,6 +179,45 @@ async def test_enqueue(autojump_clock: MockClock, qos: int) -> None:
         return alarm.rang
 
     await at_every_moment(scenario, at_least=2)
+
+
+@pytest.mark.parametrize("qos", [0, 1, 2])
+async def test_publish_without_a_connection(autojump_clock: MockClock, qos: int) -> None:
+    async def scenario(moment: int) -> bool:
+        async with a_client_without_a_connection() as (server, client):
+            with cancelled_at(moment) as alarm:
+                await client.publish("a", b"x", qos=qos)
+            accepted = client.statistics().published
+            assert accepted or was_cancelled(alarm)
+            assert qos or accepted != was_cancelled(alarm)
+            await client.wait_connected()
+            await assert_idle(client)
+            assert payloads(server, "a") == [b"x"] * accepted
+        return alarm.rang
+
+    await at_every_moment(scenario, at_least=8)
+
+
+@pytest.mark.parametrize("qos", [1, 2])
+async def test_enqueue_with_durable_storage(qos: int) -> None:
+    # Without a clock that jumps: it would, while a thread commits.
+    async def scenario(moment: int) -> bool:
+        storage = DictStorage()
+        session = Session("c", expiry=100, storage=storage)
+        async with open_server() as server:
+            async with open_client(connector=server.connect, session=session) as client:
+                with cancelled_at(moment) as alarm:
+                    await client.enqueue("a", b"x", qos=qos)
+                    assert ("outgoing", 1) in storage.records or received(server, Publish)
+                accepted = client.statistics().published
+                assert accepted or was_cancelled(alarm)
+                async with client.open_publisher(qos=qos) as publisher:
+                    await publisher.send("last")  # it is over after all before it
+                assert payloads(server, "a") == [b"x"] * accepted
+            assert [kind for kind, _ in storage.records] == ["session"]
+        return alarm.rang
+
+    await at_every_moment(scenario, at_least=4)
 
 
 @pytest.mark.parametrize("qos", [0, 1, 2])
@@ -218,6 +324,23 @@ async def test_the_block_of_a_subscription(
         return alarm.rang
 
     await at_every_moment(scenario, at_least=20)
+
+
+async def test_subscribe_before_the_first_connection(autojump_clock: MockClock) -> None:
+    async def scenario(moment: int) -> bool:
+        async with a_client_without_a_connection() as (server, client):
+            with cancelled_at(moment) as alarm:
+                async with client.subscribe("s/#", qos=1):
+                    assert alarm.rang or "s/#" in server.sessions["c"].subscriptions
+            if not client.statistics().connections:
+                assert client.statistics().unfinished == 0  # nothing is left to be sent
+            await client.wait_connected()
+            await assert_idle(client)
+            assert dict(server.sessions["c"].subscriptions) == {}
+            assert len(received(server, Subscribe)) == len(received(server, Unsubscribe))
+        return alarm.rang
+
+    await at_every_moment(scenario, at_least=12)
 
 
 @both_versions
@@ -357,6 +480,36 @@ async def test_a_loop_over_events(autojump_clock: MockClock) -> None:
     await at_every_moment(scenario, at_least=8)
 
 
+async def test_settle(tmp_path: Path) -> None:
+    def effect(database: sqlite3.Connection) -> int:
+        database.execute("CREATE TABLE IF NOT EXISTS done (text TEXT)")
+        database.execute("INSERT INTO done VALUES ('x')")
+        [count] = database.execute("SELECT count(*) FROM done").fetchone()
+        assert isinstance(count, int)
+        return count
+
+    # Without a clock that jumps: it would, while a thread commits.
+    async def scenario(moment: int) -> bool:
+        session = Session("c", expiry=100, storage=SQLiteStorage(tmp_path / f"{moment}.db"))
+        async with (
+            open_server() as server,
+            open_client(connector=server.connect, session=session) as client,
+            client.subscribe("a", qos=2) as messages,
+        ):
+            for number in range(2):
+                server.publish("a", str(number), 2)
+            message = await messages.receive()
+            counts: list[int] = []
+            with cancelled_at(moment) as alarm:
+                counts.append(await session.settle(message, effect))
+            assert counts == [1]  # whenever it is cancelled, it has done its work
+            assert message.settled is not None
+            assert await session.settle(await messages.receive(), effect) == 2
+        return alarm.rang
+
+    await at_every_moment(scenario, at_least=4)
+
+
 # -- the client -------------------------------------------------------------------------------
 
 
@@ -404,6 +557,57 @@ async def test_entry_while_the_server_does_not_answer(autojump_clock: MockClock)
         return alarm.rang
 
     await at_every_moment(scenario, at_least=12)
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["ephemeral", "kept"])
+async def test_entry_while_it_tries_again(autojump_clock: MockClock, *, kept: bool) -> None:
+    async def scenario(moment: int) -> bool:
+        session = Session("c", expiry=100) if kept else None
+        client_id = None if kept else "c"
+        reconnect = Reconnect(initial="retry")
+        tasks = all_tasks()
+        async with open_server() as server:
+
+            async def come_back() -> None:
+                await wait_all_tasks_blocked()
+                server.accepting = True
+
+            server.accepting = False
+            with cancelled_at(moment) as alarm:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(come_back)
+                    async with open_client(
+                        connector=server.connect,
+                        session=session,
+                        client_id=client_id,
+                        reconnect=reconnect,
+                    ):
+                        pass
+            await wait_all_tasks_blocked()
+            assert_clean_end(server)
+            # Cancelled before CONNACK there is no DISCONNECT: the Server keeps what it has begun.
+            left = server.sessions.get("c")
+            assert left is None or not (left.connected or left.subscriptions)
+            server.accepting = True
+            async with open_client(
+                connector=server.connect, session=session, client_id=client_id, keep_alive=0
+            ) as client:
+                await assert_works(client)
+        assert all_tasks() == tasks
+        return alarm.rang
+
+    await at_every_moment(scenario, at_least=12)
+
+
+async def test_wait_connected(autojump_clock: MockClock) -> None:
+    async def scenario(moment: int) -> bool:
+        async with a_client_without_a_connection() as (_, client):
+            with cancelled_at(moment) as alarm:
+                assert (await client.wait_connected()).client_id == "c"
+                assert client.statistics().connected
+        return alarm.rang
+
+    await at_every_moment(scenario, at_least=8)
 
 
 async def _release_when_idle(release: Callable[[], None]) -> None:
