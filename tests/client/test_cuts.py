@@ -8,6 +8,7 @@ is tried in all ways, and each pair of offsets over two connections.
 from __future__ import annotations
 
 import random
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar, get_args
 
 import attrs
@@ -15,13 +16,23 @@ import pytest
 import trio
 
 from tests.budget import DRAWN_AFRESH, WANTED
-from tests.client.cuts import LONG, SHORT, Case, OnSessionLost
-from tests.client.worlds import cuts_of, open_mosquitto, run_in_memory, varied
-from trio_mqtt import MQTT_3_1_1, MQTT_5, Protocol
+from tests.client.cuts import EXPIRY, LONG, SHORT, Case, OnSessionLost
+from tests.client.lives import Kind, lives_in_memory, threads_in_turn
+from tests.client.worlds import (
+    cuts_of,
+    exchange_in_memory,
+    numbers,
+    open_mosquitto,
+    run,
+    run_in_memory,
+    varied,
+)
+from trio_mqtt import MQTT_3_1_1, MQTT_5, Protocol, Session, SQLiteStorage
 from trio_mqtt.testing import Ending
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     from tests.client.cuts import Cut
     from tests.client.worlds import Report
@@ -60,7 +71,7 @@ def ways(case: Case, cut: Cut) -> Iterator[Case]:
 
 def conclude(what: str, reports: Iterable[Report], *, at_least: int) -> None:
     """Print how many exchanges were cut wherever they should be, and check that it is enough."""
-    cut = sum(all(each.cut[: len(each.exchange.case.cuts)]) for each in reports)
+    cut = sum(all(each.cut[: len(each.case.cuts)]) for each in reports)
     print(f"{what}: {cut} exchanges cut (seed {SEED})")  # noqa: T201 - for who runs it in full
     assert cut >= at_least
 
@@ -72,9 +83,26 @@ def test_cut_at_every_byte(qos: int, protocol: Protocol) -> None:
     reports = [
         run_in_memory(case, SEED + number)
         for number, cut in enumerate(cuts_of(whole))
-        for case in ways(whole.exchange.case, cut)
+        for case in ways(whole.case, cut)
     ]
     conclude(f"QoS {qos}, {protocol.title}", reports, at_least=sum(whole.lengths[0].values()))
+
+
+@BOTH
+@pytest.mark.parametrize("qos", [1, 2])
+def test_cut_and_the_session_is_in_a_file(qos: int, protocol: Protocol, tmp_path: Path) -> None:
+    def exchange(case: Case, seed: int = 0) -> Report:
+        storage = SQLiteStorage(tmp_path / f"{next(numbers)}.db")
+        session = Session(case.name, expiry=EXPIRY, storage=storage)
+        with threads_in_turn():
+            return run(partial(exchange_in_memory, case, session), seed)
+
+    case = Case(qos=qos, protocol=protocol)
+    cuts = some(cuts_of(exchange(case)), 25)
+    reports = [
+        exchange(each, SEED + number) for number, cut in enumerate(cuts) for each in ways(case, cut)
+    ]
+    conclude(f"SQLite, QoS {qos}, {protocol.title}", reports, at_least=24)
 
 
 @BOTH
@@ -84,14 +112,14 @@ def test_cut_at_every_pair_of_bytes(protocol: Protocol, window: int | None) -> N
     choose = random.Random(SEED)  # noqa: S311 - no secret
     reports: list[Report] = []
     for cut in some(cuts_of(whole), 30):
-        first = run_in_memory(varied(whole.exchange.case, cut))
+        first = run_in_memory(varied(whole.case, cut))
         second = list(cuts_of(first))
         if not IN_FULL:
             second = choose.sample(second, min(3, len(second)))
         reports += [
             run_in_memory(case, SEED + len(reports))
             for each in second
-            for case in ways(first.exchange.case, each)
+            for case in ways(first.case, each)
         ]
     conclude(f"pairs, {protocol.title}, window {window}", reports, at_least=75)
 
@@ -109,9 +137,32 @@ def test_cut_and_the_server_loses_the_session(
         for number, cut in enumerate(cuts)
         for each in ways(case, cut)
     ]
-    doubtful = sum(len(each.exchange.doubtful) for each in reports)
+    doubtful = sum(each.doubtful for each in reports)
     assert bool(doubtful) == (policy == "fail" or (policy == "republish_certain" and qos == 2))
     conclude(f"lost, QoS {qos}, {protocol.title}, {policy}", reports, at_least=19)
+
+
+@BOTH
+@pytest.mark.parametrize("qos", [1, 2])
+@pytest.mark.parametrize(
+    ("kind", "dies"),
+    [("object", False), ("shelf", False), ("shelf", True), ("file", False)],
+    ids=["same session", "stored", "stored until it dies", "SQLite"],
+)
+def test_cut_and_another_client_goes_on_with_the_session(
+    kind: Kind, dies: bool, qos: int, protocol: Protocol, tmp_path: Path
+) -> None:
+    def live(case: Case, seed: int = 0) -> Report:
+        path = tmp_path / f"{next(numbers)}.db"
+        return run(partial(lives_in_memory, case, kind, path, dies=dies), seed)
+
+    case = Case(qos=qos, protocol=protocol)
+    cuts = some(cuts_of(live(case)), 15 if kind == "file" else 40)
+    reports = [
+        live(each, SEED + number) for number, cut in enumerate(cuts) for each in ways(case, cut)
+    ]
+    title = f"{kind} {'dies' if dies else 'fails'}, QoS {qos}, {protocol.title}"
+    conclude(title, reports, at_least=len(cuts) - 1)
 
 
 @BOTH

@@ -127,23 +127,25 @@ class Report:
     """How an exchange went.
 
     Attributes:
-        exchange: what has become of the messages.
+        case: what was run.
         lengths: how many bytes passed on each connection, by direction.
         cut: whether each of them was cut.
+        doubtful: how many publishers were told that the Session was lost.
     """
 
-    exchange: Exchange
+    case: Case
     lengths: list[dict[Direction, int]]
     cut: list[bool]
+    doubtful: int = 0
 
     @classmethod
-    def of(cls, exchange: Exchange, network: FaultyNetwork) -> Report:
+    def of(cls, case: Case, network: FaultyNetwork, *, doubtful: int = 0) -> Report:
         """What the network can tell."""
         made = network.connections
         lengths: list[dict[Direction, int]] = [
             {"to_server": each.to_server, "to_client": each.to_client} for each in made
         ]
-        return cls(exchange, lengths, [each.outcome == "cut" for each in made])
+        return cls(case, lengths, [each.outcome == "cut" for each in made], doubtful)
 
 
 async def exchange_in_memory(case: Case, session: Session | None = None) -> Report:
@@ -169,7 +171,7 @@ async def exchange_in_memory(case: Case, session: Session | None = None) -> Repo
         except BaseException as error:
             error.add_note(f"{case}\n{exchange}\n{network.connections}")
             raise
-        return Report.of(exchange, network)
+        return Report.of(case, network, doubtful=len(exchange.doubtful))
 
 
 def run(scenario: Callable[[], Awaitable[Report]], seed: int = 0) -> Report:
@@ -192,7 +194,7 @@ def varied(case: Case, cut: Cut) -> Case:
 
 def cuts_of(report: Report) -> Iterator[Cut]:
     """Every place where the connection after the last one that was cut may break."""
-    number = len(report.exchange.case.cuts)
+    number = len(report.case.cuts)
     if number < len(report.lengths):
         for direction in DIRECTIONS:
             for offset in range(report.lengths[number][direction] + 1):
@@ -258,7 +260,7 @@ class Mosquitto:
             except BaseException as error:
                 error.add_note(f"{case}\n{exchange}\n{proxy.connections}")
                 raise
-        return Report.of(exchange, proxy)
+        return Report.of(case, proxy)
 
 
 @asynccontextmanager
