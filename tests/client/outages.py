@@ -150,6 +150,13 @@ async def nth_connection(client: Client, number: int, patience: float = 1000) ->
     )
 
 
+async def lose_session(server: Server) -> None:
+    """Break the connection and forget the session, before the client is back."""
+    server.drop("c")
+    await server.wait_until(lambda: not server.sessions["c"].connected)
+    server.forget_session("c")
+
+
 def connects(server: Server) -> list[Connect]:
     """The CONNECTs that a server has received."""
     return [entry.packet for entry in server.log if isinstance(entry.packet, Connect)]
