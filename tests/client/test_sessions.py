@@ -29,12 +29,13 @@ from trio_mqtt.packets import (
     PubAck,
     PubRec,
 )
-from trio_mqtt.testing import (
-    Server,
-)
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
+
+    from trio_mqtt.testing import (
+        Server,
+    )
 
 open_client = trio_mqtt.open_client
 
@@ -92,18 +93,20 @@ class TestKept:
                 await client.publish("a", text, qos=qos)
             outcomes.append(caught.value)
 
-        async with trio.open_nursery() as nursery:
-            async with open_client(connector=server.connect, session=session) as client:
-                with server.holding(PubAck, PubRec):
-                    nursery.start_soon(publish, client, "sent 1", 1)
-                    nursery.start_soon(publish, client, "sent 2", 2)
-                    await wait_all_tasks_blocked()
-                    server.accepting = False
-                    server.drop("c")
-                    await until(lambda: not client.statistics().connected)
-                    nursery.start_soon(publish, client, "queued 1", 1)
-                    nursery.start_soon(publish, client, "queued 2", 2)
-                    await wait_all_tasks_blocked()
+        async with (
+            trio.open_nursery() as nursery,
+            open_client(connector=server.connect, session=session) as client,
+        ):
+            with server.holding(PubAck, PubRec):
+                nursery.start_soon(publish, client, "sent 1", 1)
+                nursery.start_soon(publish, client, "sent 2", 2)
+                await wait_all_tasks_blocked()
+                server.accepting = False
+                server.drop("c")
+                await until(lambda: not client.statistics().connected)
+                nursery.start_soon(publish, client, "queued 1", 1)
+                nursery.start_soon(publish, client, "queued 2", 2)
+                await wait_all_tasks_blocked()
         assert len(outcomes) == 4
         assert len({id(each) for each in outcomes}) == 4
         server.accepting = True

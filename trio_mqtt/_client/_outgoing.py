@@ -140,6 +140,8 @@ class MessageMaker:
                 text = f"the server speaks {title}, whose messages have no properties"
                 return FeatureNotSupported(text)
             message.properties = b""
+        elif self.server.protocol is MQTT_5 and not message.properties:
+            message.properties = b"\0"  # it was made for an older version
         size = len(message.payload) + len(message.topic_field) + len(message.properties)
         try:
             self._check_limits(message.qos, retain=message.retain, size=size)

@@ -13,6 +13,7 @@ from trio_mqtt._client._outgoing import MessageMaker, own_instance
 from trio_mqtt._client._waiting import Gate, Pacer
 from trio_mqtt._errors import MessageDropped, MQTTError, PacketTooLarge, QueueFull
 from trio_mqtt._protocol.exchanges import OutgoingMessage, Request
+from trio_mqtt._protocol.handshakes import SenderState
 from trio_mqtt._protocol.sender import OUTPUT_HIGH_WATER
 from trio_mqtt.packets import SubAck, Subscribe, UnsubAck, Unsubscribe, encode
 
@@ -87,7 +88,8 @@ class Sending:
         self._maker.server = server
         self._maker.server_name = link.name
         for message in self._session.messages():
-            if message.failure is None:
+            # After PUBREC the Server has it, and PUBREL alone is left to send.
+            if message.failure is None and message.state is not SenderState.AWAITING_PUBCOMP:
                 failure = self._maker.check_again(message)
                 if failure is not None:
                     self._session.give_up(message, failure)

@@ -356,8 +356,8 @@ class Supervisor:
         messages = 0
         keeps = not self.session._ends
         for exchange in self.state.detach() if keeps else self.state.abandon():
-            messages += isinstance(exchange, OutgoingMessage)
             if exchange.failure is None:
+                messages += isinstance(exchange, OutgoingMessage)
                 exchange.failure = error
                 exchange.tell()
         self.sending.close()

@@ -13,6 +13,7 @@ from typing import Final
 import attrs
 
 from trio_mqtt._enums import MQTT_5, Protocol, QoS
+from trio_mqtt._errors import MQTTError
 from trio_mqtt._protocol.exchanges import IncomingMessage, OutgoingMessage
 from trio_mqtt._protocol.handshakes import SenderState
 from trio_mqtt.packets import (
@@ -41,6 +42,8 @@ _PROGRESS: Final = struct.Struct(">HBQ")
 _SUBSCRIPTION: Final = struct.Struct(">IBBBB")
 _SESSION: Final = struct.Struct(">BII")
 _ATTEMPT: Final = struct.Struct(">I")
+_GIVEN_UP: Final = 0x80
+"""Added to the state of a message that is not sent any more and keeps its Packet Identifier."""
 _OVERHEAD: Final = 256  # what a message takes beside its payload, about
 _IN_FLIGHT: Final = {
     QoS.AT_LEAST_ONCE: SenderState.AWAITING_PUBACK,
@@ -99,13 +102,16 @@ def decode_message(sequence: int, record: bytes, time_shift: float) -> OutgoingM
 
 def encode_progress(message: OutgoingMessage) -> bytes:
     """The record of what has changed of a message."""
-    return _PROGRESS.pack(message.packet_id, message.state, message.released)
+    state = message.state if message.failure is None else message.state | _GIVEN_UP
+    return _PROGRESS.pack(message.packet_id, state, message.released)
 
 
 def apply_progress(message: OutgoingMessage, record: bytes) -> None:
     """Bring a message to where its second record says it is."""
     message.packet_id, state, message.released = _PROGRESS.unpack(record)
-    message.state = SenderState(state)
+    if state & _GIVEN_UP:
+        message.failure = MQTTError("the message was given up by an earlier run of the program")
+    message.state = SenderState(state & ~_GIVEN_UP)
     _mark_in_flight(message)
 
 

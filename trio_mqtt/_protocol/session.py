@@ -191,6 +191,10 @@ class SessionState:
             self.withdraw(lambda each: each is message)
         else:
             self.given_up += 1
+            self.outgoing_size -= message.size
+            place = _place_of(message, failure)
+            self.identifiers.replace(message.packet_id, place)
+            self._note_progress(place)
         message.failure = failure
 
     def detach(self) -> list[OutgoingMessage | Request]:
@@ -211,7 +215,6 @@ class SessionState:
         self.queue = deque(_alone(message) for message in self.queue)
         prepared = [self.identifiers.holder(message.packet_id) for message in self.prepared]
         self.prepared = deque(each for each in prepared if isinstance(each, OutgoingMessage))
-        self.given_up = 0
         self.forget_held()
         return detached
 
@@ -356,6 +359,9 @@ class SessionState:
             message = decode_message(sequence, record, time_shift)
             if sequence in progress:
                 apply_progress(message, progress[sequence])
+            if message.failure is not None:
+                message = _place_of(message, message.failure)
+                self.given_up += 1
             self.outgoing_size += message.size
             self._last_sequence = sequence
             self._last_release = max(self._last_release, message.released)
@@ -369,5 +375,10 @@ class SessionState:
 
 
 def _alone(message: OutgoingMessage) -> OutgoingMessage:
-    """The same message, for which nobody waits."""
-    return attrs.evolve(message, listener=None, failure=None)
+    """The same message, for which nobody waits; one that was given up stays so."""
+    return attrs.evolve(message, listener=None)
+
+
+def _place_of(message: OutgoingMessage, failure: Exception) -> OutgoingMessage:
+    """What keeps the Packet Identifier of a message that was given up, and nothing else of it."""
+    return attrs.evolve(message, payload=b"", size=0, listener=None, failure=failure)
