@@ -231,6 +231,7 @@ class Mosquitto:
         self._url = url
         self._client = client
         self._worlds: dict[str, MosquittoWorld] = {}
+        self._exchanges: list[Exchange] = []
 
     async def watch(self, messages: trio_mqtt.Subscription) -> None:
         """Note what arrives."""
@@ -239,11 +240,17 @@ class Mosquitto:
             if world is not None:
                 world.note(message.payload)
 
+    def check(self) -> None:
+        """Check all exchanges again: by now a double would have come."""
+        for exchange in self._exchanges:
+            check(exchange)
+
     async def exchange(self, case: Case) -> Report:
         """Run a case, and check it."""
         case = attrs.evolve(case, name=f"{next(numbers):03x}")
         world = self._worlds[case.outbox] = MosquittoWorld(self._client, case)
         exchange = Exchange(case, world)
+        self._exchanges.append(exchange)
         async with open_proxy(self._url, case.faults()) as proxy:
             assert proxy.url is not None
             try:
