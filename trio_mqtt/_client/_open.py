@@ -84,7 +84,8 @@ async def open_client(  # noqa: PLR0913 - the options of CONNECT, each by name
         on_session_lost: what becomes of messages under way when the Server has lost the Session.
             ``"republish_certain"``: QoS 1 messages are published again, and QoS 2 messages that
             the Server may have had raise `SessionLost` at their publishers; ``"republish"``: those
-            are published again, too, and may come twice; ``"fail"``: so do those of QoS 1.
+            are published again, too, and may come twice; ``"fail"``: QoS 1 messages that the
+            Server may have had raise `SessionLost`, too.
         connect_timeout: how long each attempt to connect may take in all, in seconds.
         close_timeout: how long closing may take in all, in seconds.
         ping_timeout: how long the Server may be silent after a PINGREQ, in seconds.
