@@ -68,6 +68,11 @@ class Committer:
         """The Session's journal; None if it has none, and there is nothing to do."""
         return self._session._state.journal
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing is committed any more."""
+        return self._ended.is_set()
+
     @enable_ki_protection
     async def run(self) -> None:
         """Commit until `close`."""
@@ -132,7 +137,7 @@ class Committer:
         """
         journal = self.journal
         attempts = self._attempts
-        while journal is not None and journal.committed < number and not self._ended.is_set():
+        while journal is not None and journal.committed < number and not self.has_ended:
             if self._attempts != attempts and self.failure is not None:
                 return
             self.wake()

@@ -88,6 +88,7 @@ class Deliveries:
         routes: the subscriptions by Topic Filter.
         valve: says when the reader must pause.
         unclaimed: messages that nobody holds, in the order in which they are released.
+        settling: those whose settling is being committed with an effect of the program.
         unclaimed_released: how many were acknowledged since nobody claimed them in time.
         subscriptions: those whose block is entered and not left.
         events: who watches.
@@ -108,6 +109,7 @@ class Deliveries:
         self.routes = Routes()
         self.valve = Valve()
         self.unclaimed: dict[Message, Unclaimed] = {}
+        self.settling: set[Message] = set()
         self.unclaimed_released = 0
         self.strays = 0
         self.dropped = 0
@@ -343,6 +345,8 @@ class Deliveries:
         """
         claimed: dict[SharedReceipt, Message] = {}
         for message in sorted(self.unclaimed, key=_arrival):
+            if message in self.settling:
+                continue  # it is being dealt with; if that fails, it is still here
             if left is not None and (message not in left or message._shared is not None):
                 continue
             if not any(topic_matches(each, message.topic) for each in topic_filters):
@@ -374,6 +378,11 @@ class Deliveries:
             message, waiting = entry
             if trio.current_time() < waiting.release_at:
                 await trio.sleep_until(waiting.release_at)
+                continue
+            if message in self.settling:
+                del self.unclaimed[message]
+                release_at = trio.current_time() + self._unclaimed_timeout
+                self.unclaimed[message] = attrs.evolve(waiting, release_at=release_at)
                 continue
             self._release(message, waiting.attempt)
         self._releasing = False

@@ -40,17 +40,21 @@ async def settle_with(
             f"this one has {session._storage!r}"
         )
         raise FeatureNotSupported(text)
-    if message.settled is not None or not deliveries.has(message):
+    settling = deliveries.settling
+    if message.settled is not None or message in settling or not deliveries.has(message):
         text = "only a message that a subscription of this client has, unsettled, can be settled"
         raise LocalProtocolError(text)
     receipt = deliveries.receipt(message)
     job = Effect(effect, receipt)
     guarded, message._guarded = message._guarded, True  # no loop settles it meanwhile
+    settling.add(message)
     number = journal.add(Work(receipt, job))
     session._state.begin_settling(receipt)
     try:
         with trio.CancelScope(shield=True):
-            await committer.wait_for(number)
+            # A batch that failed may have been the one before.
+            while journal.committed < number and job.error is None and not committer.has_ended:
+                await committer.wait_for(number)
         if journal.committed < number and job.error is None:
             job.error = StorageError("the client was closed before the effect was committed")
         if job.error is not None:
@@ -58,5 +62,6 @@ async def settle_with(
             raise job.error
         message.ack()
     finally:
+        settling.discard(message)
         message._guarded = guarded
     return cast("T", job.result)
