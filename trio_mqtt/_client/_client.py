@@ -15,13 +15,12 @@ from trio_mqtt._client._outgoing import (
     Payload,
     PublishOptions,
     PublishResult,
-    own_instance,
     result_of,
 )
 from trio_mqtt._client._publisher import Publisher
 from trio_mqtt._client._subscribing import SubscribeOptions, SubscriptionManager
 from trio_mqtt._enums import RetainHandling
-from trio_mqtt._errors import LocalProtocolError, StorageError, UnsubscribeRejected
+from trio_mqtt._errors import LocalProtocolError, UnsubscribeRejected
 from trio_mqtt._topics import check_topic_filter
 from trio_mqtt.packets import Unsubscribe
 
@@ -241,9 +240,7 @@ class Client:
         delivery = self._delivery(message)
         await self._sending.admit(message)
         if message.accepted_in:
-            await self._supervisor.committer.wait_for(message.accepted_in)
-            if isinstance(message.failure, StorageError):
-                raise own_instance(message.failure)
+            await self._supervisor.committer.wait_for_storing(message)
         return delivery
 
     @enable_ki_protection
@@ -273,7 +270,7 @@ class Client:
     async def open_publisher(self, *, qos: int = 1) -> AsyncGenerator[Publisher]:
         """Open a publisher that does not wait for each acknowledgement.
 
-        Below MQTT 5.0, where the Server names no Receive Maximum, at most 20 messages of QoS 2 are
+        Below MQTT 5.0, where the Server names no Receive Maximum, at most 19 messages of QoS 2 are
         under way at once: some Servers close the connection of a Client that has more.
 
         Leaving the block waits for all of them; if the block failed or was cancelled, the messages

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, cast
 import trio
 from trio.lowlevel import enable_ki_protection
 
+from trio_mqtt._client._outgoing import own_instance
 from trio_mqtt._client._waiting import Wakeup
 from trio_mqtt._errors import StorageError
 from trio_mqtt._protocol.journal import Work
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 _RETRY: Final = 0.1
 """How long to wait after a failure, in seconds."""
+_NOT_STORED: Final = StorageError("the client was closed before the message was stored")
 _logger = logging.getLogger("trio_mqtt")
 
 
@@ -37,7 +39,7 @@ class Committer:
 
     Args:
         session: the Session.
-        committed: called when a batch is on disk.
+        committed: called when a batch is on disk, or messages were refused.
         refused: is given each message that could not be stored, with the reason.
 
     Attributes:
@@ -126,12 +128,15 @@ class Committer:
         for step in batch.steps:
             if isinstance(step, Work):
                 step.job.error = error
-        for message in self._session._state.withdraw_unstored():
+        refused = self._session._state.withdraw_unstored()
+        for message in refused:
             self._refused(message, error)
         self._line.unpark_all()
+        if refused:
+            self._committed()  # there is room in the queue
 
-    async def wait_for(self, number: int) -> None:
-        """Wait until a batch is on disk, or its commit has failed.
+    async def wait_for(self, number: int) -> bool:
+        """Wait until a batch is on disk, or a commit has failed; says whether it is on disk.
 
         Cancelled, only the waiting ends.
         """
@@ -139,9 +144,24 @@ class Committer:
         attempts = self._attempts
         while journal is not None and journal.committed < number and not self.has_ended:
             if self._attempts != attempts and self.failure is not None:
-                return
+                return False
             self.wake()
             await self._line.park()
+        return journal is None or journal.committed >= number
+
+    async def wait_for_storing(self, message: OutgoingMessage) -> None:
+        """Wait until an accepted message is on disk.
+
+        Cancelled, only the waiting ends.
+
+        Raises:
+            StorageError: it could not be stored; the Session does not have it.
+        """
+        is_stored = await self.wait_for(message.accepted_in)
+        if isinstance(message.failure, StorageError):
+            raise own_instance(message.failure)
+        if not is_stored:  # and the Session was closed meanwhile
+            raise own_instance(self.failure or _NOT_STORED)
 
     async def flush(self) -> None:
         """Wait until all changes so far are on disk, or a commit has failed."""
