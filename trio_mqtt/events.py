@@ -59,7 +59,7 @@ class Connected:
 
 @attrs.frozen(kw_only=True)
 class Disconnected:
-    """The connection was lost; the client tries to get another one.
+    """The connection was lost. The client tries to get another one, unless that is of no use.
 
     Attributes:
         server: the Server's address.

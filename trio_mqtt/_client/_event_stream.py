@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from trio_mqtt.events import PublishFailed, SessionReplaced
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from typing import Self
@@ -70,16 +72,28 @@ class EventStream:
 
 
 class EventStreams:
-    """All who watch a client."""
+    """All who watch a client.
+
+    What is lost before the block of the client begins, when nobody can watch yet, is kept for the
+    first of them.
+    """
 
     def __init__(self, check_open: Callable[[], None]) -> None:
         self._check_open = check_open
         self._streams: set[EventStream] = set()
+        self._early: deque[Event] = deque(maxlen=MOST_EVENTS)
+        self._began = False
+
+    def begin(self) -> None:
+        """The block of the client begins: whoever wants to watch can."""
+        self._began = True
 
     @contextmanager
     def open(self) -> Generator[EventStream]:
         """A stream that gets every event while the block runs."""
         stream = EventStream(self._check_open)
+        while self._early:
+            stream.put(self._early.popleft())
         self._streams.add(stream)
         try:
             yield stream
@@ -87,7 +101,9 @@ class EventStreams:
             self._streams.discard(stream)
 
     def put(self, event: Event) -> None:
-        """Tell everybody."""
+        """Tell everybody who watches."""
+        if not self._began and isinstance(event, SessionReplaced | PublishFailed):
+            self._early.append(event)
         for stream in self._streams:
             stream.put(event)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -10,7 +11,7 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from trio_mqtt._client._outgoing import MessageMaker, own_instance
-from trio_mqtt._client._waiting import Gate, Pacer
+from trio_mqtt._client._waiting import Gate, Pacer, Wakeup
 from trio_mqtt._errors import MessageDropped, MQTTError, PacketTooLarge, QueueFull
 from trio_mqtt._protocol.exchanges import OutgoingMessage, Request
 from trio_mqtt._protocol.handshakes import SenderState
@@ -76,6 +77,8 @@ class Sending:
         self._dropped = dropped
         self._start = start
         self._sweeping = False
+        self._sweep_at = math.inf
+        self._sweep_sooner = Wakeup()
         self._pacer = Pacer()
         self._link: Link | None = None
         self._maker = MessageMaker(server, name)
@@ -169,19 +172,24 @@ class Sending:
         while deadlines := [
             message.expires_at
             for message in session.waiting_messages()
-            if message.expires_at is not None
+            if message.expires_at is not None and not message.was_sent
         ]:
-            now = trio.current_time()
-            await trio.sleep_until(max(min(deadlines), now + _SWEEP_EVERY))
+            earliest = trio.current_time() + _SWEEP_EVERY
+            self._sweep_at = max(min(deadlines), earliest)
+            with trio.move_on_at(self._sweep_at):
+                await self._sweep_sooner.sleep()
+                continue  # a message came that expires before the others
             self._tell_of_expired(session.withdraw(_is_expired))
             self.progress()
         self._sweeping = False
 
-    def watch_expiry(self) -> None:
-        """Have messages dropped as they expire, if there is one that can."""
+    def watch_expiry(self, expires_at: float = math.inf) -> None:
+        """Have messages dropped as they expire, one perhaps as soon as this (Trio's clock)."""
         if not self._sweeping:
             self._sweeping = True
             self._start(self._sweep)
+        elif expires_at < self._sweep_at - _SWEEP_EVERY:
+            self._sweep_sooner()
 
     # -- messages -----------------------------------------------------------------------------
 
@@ -254,7 +262,7 @@ class Sending:
                 if sender.expired:
                     self._tell_of_expired(sender.expired)
             if message.expires_at is not None:
-                self.watch_expiry()
+                self.watch_expiry(message.expires_at)
             self._changed()
             self._queue_gate.update()
         elif link is not None:
@@ -332,7 +340,7 @@ class Sending:
 
 
 def _is_expired(message: OutgoingMessage) -> bool:
-    return message.expires_at is not None and message.expires_at <= trio.current_time()
+    return message.is_over_at(trio.current_time)
 
 
 def _expired(message: OutgoingMessage) -> MessageDropped:

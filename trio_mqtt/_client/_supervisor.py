@@ -165,7 +165,9 @@ class Supervisor:
         `close` ends it.
         """
         if self._reconnect is not None and self._reconnect.initial == "background":
-            self.settled.set()
+            self._let_body_begin()
+        self.sending.watch_expiry()
+        self.sending.watch_expiry()  # of what an earlier client has left
         with self._scope:
             try:
                 await self._keep_connected()
@@ -195,6 +197,10 @@ class Supervisor:
                 if self._reconnect is not None:
                     self.deliveries.events.put(Disconnected(server=self._name, error=loss))
             await retrying.pause(loss)
+
+    def _let_body_begin(self) -> None:
+        self.settled.set()
+        self.deliveries.events.begin()
 
     def _new_link(
         self, name: str, stream: trio.abc.Stream, connect: Connect, protocol: Protocol
@@ -240,7 +246,7 @@ class Supervisor:
                 await self.committer.flush()  # before anything of the new Session is taken
             self._restorer.connected(link, self._start)
             self.connected.set()
-            self.settled.set()
+            self._let_body_begin()
             await link.run()
         finally:
             self._link = None

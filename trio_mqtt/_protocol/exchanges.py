@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from trio_mqtt.packets import PubAck, PubComp, PubRec, SubAck, Subscribe, UnsubAck, Unsubscribe
 
 
+def _size_only(payload: bytes) -> str:
+    return f"<{len(payload)} bytes>"
+
+
 @attrs.define(eq=False)
 class OutgoingMessage:
     """An Application Message on its way to the Server, checked and ready to be encoded.
@@ -37,6 +41,7 @@ class OutgoingMessage:
         failure: the error that ended the exchange instead, or None.
         expires_at: when it is of no use any more, by the Session's clock, or None.
         expiry_at: where its Message Expiry Interval stands in `properties`.
+        was_sent: whether it was sent before, in a Session that the Server has lost since.
         sequence: its place among all messages of a durable Session, else 0.
         accepted_in: the batch of the journal with which it came to disk.
         stored_in: the batch that must be on disk before it is sent.
@@ -44,13 +49,13 @@ class OutgoingMessage:
     """
 
     topic: str
-    topic_field: bytes
-    payload: bytes
+    topic_field: bytes = attrs.field(repr=False)
+    payload: bytes = attrs.field(repr=_size_only)
     qos: int
     retain: bool
-    properties: bytes
-    size: int
-    listener: Callable[[OutgoingMessage], object] | None = None
+    properties: bytes = attrs.field(repr=False)
+    size: int = attrs.field(repr=False)
+    listener: Callable[[OutgoingMessage], object] | None = attrs.field(default=None, repr=False)
     packet_id: int = 0
     state: SenderState = SenderState.IDLE
     acknowledgement: PubAck | PubRec | PubComp | None = None
@@ -58,6 +63,7 @@ class OutgoingMessage:
     failure: Exception | None = None
     expires_at: float | None = None
     expiry_at: int = 0
+    was_sent: bool = False
     sequence: int = 0
     accepted_in: int = 0
     stored_in: int = 0
@@ -67,6 +73,10 @@ class OutgoingMessage:
         """Call the listener: the exchange is over."""
         if self.listener is not None:
             self.listener(self)
+
+    def is_over_at(self, clock: Callable[[], float]) -> bool:
+        """Whether it has expired; what was ever sent does not, any more."""
+        return self.expires_at is not None and not self.was_sent and self.expires_at <= clock()
 
     def properties_at(self, now: float) -> bytes:
         """Its properties, with the time that remains to it, at least a second."""

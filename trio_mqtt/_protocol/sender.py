@@ -167,7 +167,7 @@ class Sender:
             return 0
         moved = 0
         if session.journal is not None:
-            session.prepare_ahead()
+            session.prepare_ahead(self.quota)
         while self.quota > 0 and output.size < OUTPUT_HIGH_WATER:  # MQTT-4.9.0-2
             message = self._next()
             if message is None:
@@ -189,7 +189,7 @@ class Sender:
         message = waiting[0]
         if message.stored_in > self._output.committed:
             return None  # it is not on disk yet
-        if message.expires_at is not None and message.expires_at <= session.clock():
+        if message.is_over_at(session.clock):
             waiting.popleft()
             session.finish(message)
             self.expired.append(message)

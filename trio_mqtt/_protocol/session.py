@@ -118,10 +118,18 @@ class SessionState:
         message.packet_id = self.identifiers.take(message)
         self._note_progress(message)
 
-    def prepare_ahead(self) -> None:
-        """Let the queue get its Packet Identifiers, so that they are on disk in time."""
+    def prepare_ahead(self, room: int) -> None:
+        """Let the queue get its Packet Identifiers, so that they are on disk in time.
+
+        At QoS 2 only for what the window has room for: after a crash nothing tells whether a
+        message with an identifier was sent, and if the Server has lost the Session then, that
+        makes a difference.
+        """
         while self.queue and len(self.identifiers) < MOST_PREPARED:
-            message = self.queue.popleft()
+            message = self.queue[0]
+            if message.qos == QoS.EXACTLY_ONCE and len(self.prepared) >= room:
+                return
+            self.queue.popleft()
             self.prepare(message)
             self.prepared.append(message)
 
@@ -165,13 +173,14 @@ class SessionState:
         return withdrawn
 
     def withdraw_first(self) -> OutgoingMessage | None:
-        """Take the message back that has waited longest, if one has."""
-        waiting = self.prepared or self.queue
-        if not waiting:
-            return None
-        message = waiting.popleft()
-        self.finish(message)
-        return message
+        """Take the message back that has waited longest, if one has that was never sent."""
+        for waiting in (self.prepared, self.queue):
+            for number, message in enumerate(waiting):
+                if not message.was_sent:
+                    del waiting[number]
+                    self.finish(message)
+                    return message
+        return None
 
     def withdraw_unstored(self) -> list[OutgoingMessage]:
         """Take back what has not come to disk at all; it was never sent."""
@@ -322,6 +331,7 @@ class SessionState:
         self.given_up = 0
         kept = set(again)
         for message in gone:
+            message.was_sent = message.was_sent or message.state is not SenderState.IDLE
             message.packet_id = 0
             message.state = SenderState.IDLE
             if message in kept:
