@@ -166,7 +166,6 @@ class Supervisor:
         """
         if self._reconnect is not None and self._reconnect.initial == "background":
             self._let_body_begin()
-        self.sending.watch_expiry()
         self.sending.watch_expiry()  # of what an earlier client has left
         with self._scope:
             try:
