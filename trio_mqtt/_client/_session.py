@@ -16,6 +16,7 @@ from trio_mqtt._enums import MQTT_3_1, MQTT_5, Protocol
 from trio_mqtt._errors import MQTTError, StorageError
 from trio_mqtt._protocol.journal import Journal
 from trio_mqtt._protocol.records import (
+    DISCARDED,
     OUTGOING,
     PROGRESS,
     RECEIVED,
@@ -220,7 +221,7 @@ class Session:
     async def _open(self) -> None:
         """Take possession of the record, and load it."""
         self._claim()
-        self._clean_next = self._discarded
+        self._clean_next = self._clean_next or self._discarded
         if not self._is_durable:
             if self._discarded:
                 self._forget_everything()
@@ -247,7 +248,10 @@ class Session:
         records = list(self._storage.open(self._client_id))
         if not self._discarded:
             return records
-        self._storage.commit({key: None for key, _ in records})
+        changes: dict[RecordKey, bytes | None] = {key: None for key, _ in records}
+        if not self._server_told:
+            changes[DISCARDED, 0] = b""
+        self._storage.commit(changes)
         return []
 
     def _load(self, records: Iterable[tuple[RecordKey, bytes]]) -> None:
@@ -262,6 +266,7 @@ class Session:
             [int(key) for key in kinds.get(RECEIVED, {})],
             shift,
         )
+        self._clean_next = self._clean_next or DISCARDED in kinds
         self._record = None
         self._last_identifier = 0
         for value in kinds.get(SESSION, {}).values():
@@ -286,15 +291,22 @@ class Session:
         self._closed_shift = self._time_shift()
         if self._discarded:
             self._forget_everything()
-        with trio.CancelScope(shield=True):
-            if self._is_durable:
-                await trio.to_thread.run_sync(self._storage.close)
-                if self._discarded:
-                    await trio.to_thread.run_sync(self._read)
-                    await trio.to_thread.run_sync(self._storage.close)
-        self._discarded = self._discarded and not self._server_told
-        self._server_told = False
-        self._in_use = False
+        try:
+            with trio.CancelScope(shield=True):
+                if self._is_durable:
+                    await trio.to_thread.run_sync(self._close_storage)
+            self._discarded = self._discarded and not self._server_told
+        finally:
+            self._server_told = False
+            self._in_use = False
+
+    def _close_storage(self) -> None:
+        self._storage.close()
+        if self._discarded:
+            try:
+                self._read()
+            finally:
+                self._storage.close()
 
     def _time_shift(self) -> float:
         """Wall-clock time less Trio's, in seconds."""
@@ -317,6 +329,8 @@ class Session:
 
     def _connected(self, server: ServerInfo) -> None:
         """Note what the Server granted."""
+        if self._clean_next and self._state.journal is not None:
+            self._state.journal.delete((DISCARDED, 0))
         self._clean_next = False
         if self._ephemeral and not self._client_id:
             self._client_id = server.client_id  # assigned (MQTT-3.2.2-16)

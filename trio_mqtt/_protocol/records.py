@@ -36,6 +36,8 @@ UNCLAIMED: Final = "unclaimed"
 """A message that was acknowledged although nobody had dealt with it, by a number."""
 SESSION: Final = "session"
 """The rest, under one key."""
+DISCARDED: Final = "discarded"
+"""A mark that the Session was given up and the Server may still have it."""
 
 _MESSAGE: Final = struct.Struct(">BHBQdBHI")
 _PROGRESS: Final = struct.Struct(">HBQ")
