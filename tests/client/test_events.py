@@ -138,7 +138,7 @@ class TestEvents:
                 seen: list[object] = []
                 with pytest.raises(ConnectionLost):
                     async for event in stream:
-                        seen.append(event)
+                        seen.append(event)  # noqa: PERF401 - it ends with an error
                 assert [type(each) for each in seen] == [Disconnected]
 
             with pytest.raises(ConnectionLost):
