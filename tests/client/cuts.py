@@ -79,6 +79,7 @@ class Case:
         on_session_lost: what the client does then.
         hold: how long one of the messages is in hand, in seconds.
         window: the Receive Maximum of both sides; None for all there is.
+        capacity: how many bytes are on their way at most, in each direction.
         name: the Client Identifier, and what Topic Names begin with.
     """
 
@@ -90,6 +91,7 @@ class Case:
     on_session_lost: OnSessionLost = "republish_certain"
     hold: float = LONG
     window: int | None = None
+    capacity: int = 65_536
     name: str = "c"
 
     @property
@@ -184,9 +186,12 @@ class Exchange:
     async def run(self, client: Client) -> None:
         """All of it; returns once nothing is under way any more."""
         case = self.case
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._send)
-            async with client.subscribe(case.inbox, qos=case.qos) as messages:
+        async with trio.open_nursery() as world:
+            world.start_soon(self._send)
+            async with (
+                client.subscribe(case.inbox, qos=case.qos) as messages,
+                trio.open_nursery() as nursery,
+            ):
                 self.world.subscribed.set()
                 nursery.start_soon(self._receive, client, messages)
                 async with trio.open_nursery() as publishers:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 from unittest.mock import patch
 
@@ -148,7 +149,7 @@ class Lives:
         case = self.case
         try:
             async with trio_mqtt.open_client(
-                connector=network.connect,
+                connector=partial(network.connect, capacity=case.capacity),
                 session=self._next_session(),
                 protocol=case.protocol,
                 keep_alive=0,

@@ -155,7 +155,7 @@ async def exchange_in_memory(case: Case, session: Session | None = None) -> Repo
         try:
             with trio.fail_after(PATIENCE):
                 async with trio_mqtt.open_client(
-                    connector=network.connect,
+                    connector=partial(network.connect, capacity=case.capacity),
                     session=session or case.session(),
                     protocol=case.protocol,
                     keep_alive=0,
