@@ -143,6 +143,22 @@ class TestSeveral:
                 await nth_connection(client, 2)
                 assert [each.clean_start for each in connects(a)] == [True, False]
 
+    async def test_a_session_opened_again_knows_which_server_has_it(
+        self, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        rules = Reconnect(independent_servers=True)
+        async with open_server() as a, open_server() as b:
+            Hosts(monkeypatch, a=a.connect, b=b.connect)
+            session = Session("c", expiry=3600)
+            async with open_client(AB, session=session, reconnect=rules) as client:
+                a.accepting = False
+                a.drop("c")
+                await nth_connection(client, 2)
+                assert [each.clean_start for each in connects(b)] == [True]
+            a.accepting = True
+            async with open_client(AB, session=session, reconnect=rules):
+                assert [each.clean_start for each in connects(a)] == [False, True]
+
     async def test_a_fatal_refusal_is_not_taken_to_the_next(
         self, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -26,6 +26,7 @@ class Retrying:
         itinerary: the places.
         reconnect: the rules; None if a lost connection stays lost.
         client_id: the Client Identifier, for messages.
+        home: the address of the Server that has the Session, or None.
         new_credentials: whether each attempt asks for user name and password anew.
 
     Attributes:
@@ -38,6 +39,7 @@ class Retrying:
         reconnect: Reconnect | None,
         *,
         client_id: str,
+        home: str | None,
         new_credentials: bool,
     ) -> None:
         self.attempts = 0
@@ -47,7 +49,8 @@ class Retrying:
         self._client_id = client_id
         self._new_credentials = new_credentials
         self._since = trio.current_time()  # when the outage began
-        self._home: str | None = None  # where the last connection was
+        self._home = home
+        self._ever_connected = False
         self._connected = False
         self._told = False  # whether there was a warning of this outage
 
@@ -59,7 +62,7 @@ class Retrying:
     def arrive(self, name: str) -> None:
         """It has led to a connection with this place."""
         self._home = name
-        self._connected = True
+        self._ever_connected = self._connected = True
         self._told = False
 
     def is_elsewhere(self, name: str) -> bool:
@@ -102,7 +105,7 @@ class Retrying:
                 _logger.info("%s; the next URL is tried", loss)
                 return
         reconnect = self._reconnect
-        if reconnect is None or (self._home is None and reconnect.initial == "fail"):
+        if reconnect is None or (not self._ever_connected and reconnect.initial == "fail"):
             raise loss
         delay = self._backoff.next_delay()
         limit = reconnect.give_up_after

@@ -327,8 +327,8 @@ class Session:
             return self._record is None or protocol is not MQTT_5
         return self._record is None and not self._adopt
 
-    def _connected(self, server: ServerInfo) -> None:
-        """Note what the Server granted."""
+    def _connected(self, server: ServerInfo, name: str) -> None:
+        """Note what the Server with this address granted."""
         if self._clean_next and self._state.journal is not None:
             self._state.journal.delete((DISCARDED, 0))
         self._clean_next = False
@@ -336,8 +336,13 @@ class Session:
             self._client_id = server.client_id  # assigned (MQTT-3.2.2-16)
         is_5 = server.protocol is MQTT_5
         expiry = server.session_expiry_interval if is_5 else self._expiry
-        self._record = SessionRecord(server.protocol, expiry, self._last_identifier)
+        self._record = SessionRecord(server.protocol, expiry, self._last_identifier, name)
         self._note_record()
+
+    @property
+    def _home(self) -> str | None:
+        """The address of the Server that has it, as far as is known."""
+        return None if self._record is None else self._record.server or None
 
     @property
     def _has_no_session_present(self) -> bool:

@@ -119,7 +119,11 @@ class Supervisor:
         self.error: MQTTError | None = None
         self._restorer = Restorer(session, self.sending, self.deliveries)
         self._retrying = Retrying(
-            itinerary, reconnect, client_id=session.client_id, new_credentials=new_credentials
+            itinerary,
+            reconnect,
+            client_id=session.client_id,
+            home=session._home,
+            new_credentials=new_credentials,
         )
         self._dialer = Dialer(
             options,
@@ -235,7 +239,7 @@ class Supervisor:
         self._link = link
         self._connected_at = trio.current_time()
         self._retrying.arrive(link.name)
-        self.session._connected(server)
+        self.session._connected(server, link.name)
         self._tell_of_connection(link, server, had_one=had_one)
         self.deliveries.connected(link.connection, first=not self.connections)
         self.sending.connected(link, server)

@@ -165,22 +165,26 @@ class SessionRecord:
         protocol: the version of MQTT that it speaks.
         expiry: how long the Server keeps it, in seconds.
         last_identifier: the last Subscription Identifier given out.
+        server: the address of the Server that has it, for people.
     """
 
     protocol: Protocol
     expiry: int
     last_identifier: int
+    server: str = ""
 
 
 def encode_session(record: SessionRecord) -> bytes:
     """What a Session knows of itself, as a record."""
-    return _SESSION.pack(record.protocol, record.expiry, record.last_identifier)
+    fields = _SESSION.pack(record.protocol, record.expiry, record.last_identifier)
+    return fields + record.server.encode()
 
 
 def decode_session(record: bytes) -> SessionRecord:
     """The reverse; raises ValueError, or struct.error, if it is none."""
-    protocol, expiry, last_identifier = _SESSION.unpack(record)
-    return SessionRecord(Protocol(protocol), expiry, last_identifier)
+    protocol, expiry, last_identifier = _SESSION.unpack_from(record)
+    server = record[_SESSION.size :].decode()
+    return SessionRecord(Protocol(protocol), expiry, last_identifier, server)
 
 
 def encode_unclaimed(message: IncomingMessage, attempt: int) -> bytes:
