@@ -15,6 +15,7 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
+    from typing import Self
 
 CONNECT_3_1_1: Final = b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x3c\x00\x00"
 CONNACK: Final = b"\x20"
@@ -124,6 +125,41 @@ def start_mosquitto(directory: Path) -> tuple[subprocess.Popen[bytes], RealServe
             raise
         return process, RealServer(port=port, log=log)
     raise AssertionError  # the last attempt returns or raises
+
+
+class RestartableMosquitto:
+    """A Mosquitto that keeps its port and its persistence when it is restarted.
+
+    Args:
+        directory: an empty one, for all that it writes.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._process, self._server = start_mosquitto(directory)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        stop(self._process)
+
+    @property
+    def url(self) -> str:
+        """What a client connects to."""
+        return self._server.url
+
+    def restart(self) -> None:
+        """End it with SIGTERM, upon which it saves everything, and start it again."""
+        stop(self._process)
+        log = self._server.log
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [find_mosquitto(), "-c", self._directory / "mosquitto.conf"],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        wait_until_ready(self._process, self._server.port, log)
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
