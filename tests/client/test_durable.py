@@ -889,6 +889,24 @@ async def test_settle_wants_a_message_in_hand(server: Server, tmp_path: Path) ->
         assert not [name for (name,) in query(tmp_path / "a.db", TABLES) if name == "effects"]
 
 
+async def test_settle_wants_the_last_of_several_subscriptions(
+    server: Server, tmp_path: Path
+) -> None:
+    session = session_in(SQLiteStorage(tmp_path / "a.db"))
+    async with (
+        opened(server, session) as client,
+        client.subscribe("a", qos=2) as one,
+        client.subscribe("a", qos=2) as two,
+    ):
+        server.publish("a", "x", qos=2)
+        first, second = await take(one), await take(two)
+        with pytest.raises(trio_mqtt.LocalProtocolError, match="overlap"):
+            await session.settle(first, partial(insert, "x"))
+        first.ack()
+        await session.settle(second, partial(insert, "x"))
+    assert query(tmp_path / "a.db", "SELECT * FROM effects") == [("x",)]
+
+
 TABLES: Final = "SELECT name FROM sqlite_master"
 
 

@@ -11,7 +11,14 @@ import trio
 import trio_mqtt
 from tests.client.moments import assert_works
 from tests.client.outages import BROKEN, CONNECTED, Attempts, Hosts, connects, nth_connection, until
-from trio_mqtt import ConnectFailed, ConnectionLost, ConnectRejected, ReasonCode, Reconnect
+from trio_mqtt import (
+    ConnectFailed,
+    ConnectionLost,
+    ConnectRejected,
+    ReasonCode,
+    Reconnect,
+    Session,
+)
 from trio_mqtt.packets import ConnAck, Connect, Properties
 from trio_mqtt.testing import Close, Expect, ScriptedPeer, Send, Server, open_server
 

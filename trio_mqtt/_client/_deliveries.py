@@ -19,7 +19,7 @@ from trio_mqtt._client._message import Message, SharedReceipt
 from trio_mqtt._client._routes import Routes, kept_route
 from trio_mqtt._client._valve import Valve
 from trio_mqtt._enums import MQTT_5, QoS, ReasonCode
-from trio_mqtt._errors import ConnectionLost, FeatureNotSupported
+from trio_mqtt._errors import ConnectionLost, FeatureNotSupported, LocalProtocolError
 from trio_mqtt._protocol.records import RECEIVED, UNCLAIMED
 from trio_mqtt._topics import topic_matches
 from trio_mqtt.events import MessageReleased
@@ -265,10 +265,19 @@ class Deliveries:
         return holder is self or holder in self.subscriptions
 
     def receipt(self, message: Message) -> Changes:
-        """What the storage is to remember of a message that is settled."""
+        """What the storage is to remember of a message that is settled.
+
+        Raises:
+            LocalProtocolError: other subscriptions have it, too; the last of them settles it.
+        """
         shared = message._shared
         if shared is not None and shared.holders > 1:
-            return {}  # others hold it, too; the last of them settles it
+            text = (
+                f"{shared.holders} subscriptions of this client have the message to "
+                f"{message.topic!r}, so that its receipt cannot be committed with the work of one; "
+                "settle the others first, or subscribe so that they do not overlap"
+            )
+            raise LocalProtocolError(text)
         original = message if shared is None else shared.original
         if original._stored:
             return {(UNCLAIMED, original._stored): None}

@@ -192,7 +192,8 @@ class Session:
 
         Raises:
             FeatureNotSupported: the storage has no transactions.
-            LocalProtocolError: the message is settled, or of another client.
+            LocalProtocolError: the message is settled, or of another client, or other
+                subscriptions of this client have it, too.
             StorageError: the transaction could not be committed; the message stays unsettled.
             Exception: what the work raised; it was undone, and the message stays unsettled.
         """
