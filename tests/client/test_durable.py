@@ -586,6 +586,20 @@ async def test_a_full_disk_holds_acknowledgements_back(
         assert len(received(server, PubRec)) == len(received(server, PubComp)) == 1
 
 
+async def test_a_full_disk_costs_no_connection(autojump_clock: MockClock, server: Server) -> None:
+    """PINGREQ does not wait with what reveals something."""
+    shelf = Shelf()
+    async with opened(server, shelf) as client, client.subscribe("a", qos=2) as messages:
+        server.publish("a", "x", qos=2)
+        message = await take(messages)
+        shelf.full = True
+        message.ack()
+        await trio.sleep(1000)
+        shelf.full = False
+        await server.wait_for(PubComp)
+        assert client.statistics().connections == 1
+
+
 async def test_a_handshake_waits_for_room(autojump_clock: MockClock, server: Server) -> None:
     shelf = Shelf()
     async with opened(server, shelf) as client:

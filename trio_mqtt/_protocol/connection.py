@@ -126,7 +126,7 @@ class Connection:
     def ping(self) -> None:
         """Send PINGREQ."""
         self.ping_outstanding = True
-        self.output.append(encode(PingReq(), self.protocol))
+        self.output.append_ahead(encode(PingReq(), self.protocol))
 
     def disconnect(self, packet: Disconnect | None = None) -> None:
         """Send DISCONNECT as the last packet; what is asked for later is not sent.

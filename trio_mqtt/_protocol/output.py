@@ -51,6 +51,13 @@ class Output:
         if settles is not None:
             self._unwritten.append(settles)
 
+    def append_ahead(self, data: bytes) -> None:
+        """Add the bytes of a packet that may overtake those that wait for a commit."""
+        if not self.closed:
+            self.size += len(data)
+            self.ready += len(data)
+            self._chunks.append(data)
+
     def commit(self, number: int) -> None:
         """Let out what waited for this batch, or an earlier one, to be committed."""
         self.committed = number
