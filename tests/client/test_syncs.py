@@ -301,3 +301,20 @@ def plain(line: str) -> str:
     """The line with its file name readable."""
     call = _CALL.match(line)
     return unescape(call[3] or call[4]).decode() if call else ""
+
+
+def test_a_machine_that_permits_no_traces_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "strace"
+    program.write_text("#!/bin/sh\necho not permitted >&2\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(sys, "platform", "linux")
+    words = r"NOT TESTED .*\(not permitted\)"
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match=words):
+        find_strace()
+    monkeypatch.delenv("CI")
+    with pytest.raises(pytest.skip.Exception, match=words):
+        find_strace()
