@@ -16,7 +16,7 @@ import trio
 import trio.testing
 
 import trio_mqtt
-from tests.client.cuts import EXPIRY, INBOUND, LATE, MOMENT, OUTBOUND, PATIENCE, Case, is_idle
+from tests.client.cuts import EXPIRY, INBOUND, LAST, LATE, MOMENT, OUTBOUND, PATIENCE, Case, is_idle
 from tests.client.worlds import Report, open_world
 from trio_mqtt import Client, ConnectFailed, ConnectionLost, Session, SQLiteStorage
 from trio_mqtt._protocol.records import RECEIVED
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.client.worlds import MemoryWorld
-    from trio_mqtt import Subscription
+    from trio_mqtt import Message, Subscription
     from trio_mqtt.abc import Changes, RecordKey
     from trio_mqtt.testing import FaultyNetwork
 
@@ -176,6 +176,10 @@ class Lives:
         await self.world.wait_subscribed()
         for payload in INBOUND:
             await self.world.send(payload)
+        while not set(INBOUND) <= set(self.settled):  # noqa: ASYNC110
+            await trio.sleep(MOMENT)
+        self.world.use_identifiers_again()
+        await self.world.send(LAST)
 
     async def _live(self, client: Client, shelf: Shelf) -> None:
         case = self.case
@@ -198,22 +202,37 @@ class Lives:
 
     @property
     def _is_complete(self) -> bool:
-        return set(INBOUND) <= set(self.settled)
+        return {*INBOUND, LAST} <= set(self.settled)
 
     async def _receive(self, messages: Subscription, shelf: Shelf) -> None:
-        async for message in messages:
-            if shelf.has_died():
-                return
-            payload = message.text()
-            assert payload not in self.durable, f"{payload} was settled on disk, and came again"
-            self.taken.append(payload)
-            if payload == LATE:
-                await trio.sleep(self.case.hold)
-            if shelf.has_died():
-                return
-            message.ack()
-            self._identifiers[payload] = message.packet_id
-            self.settled.append(payload)
+        async with trio.open_nursery() as nursery:
+            async for message in messages:
+                if shelf.has_died():
+                    return
+                payload = message.text()
+                assert payload not in self.durable, f"{payload} was settled on disk, and came again"
+                self.taken.append(payload)
+                if payload == LATE:
+                    await nursery.start(self._deal_with_late, message, shelf)
+                else:
+                    self._settle(message)
+
+    async def _deal_with_late(
+        self,
+        message: Message,
+        shelf: Shelf,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        with message:
+            task_status.started()
+            await trio.sleep(self.case.hold)
+            if not shelf.has_died():
+                self._settle(message)
+
+    def _settle(self, message: Message) -> None:
+        message.ack()
+        self._identifiers[message.text()] = message.packet_id
+        self.settled.append(message.text())
 
     def check(self) -> None:
         """Check that what was promised has been kept."""
@@ -222,7 +241,7 @@ class Lives:
         )
         for payload in self.enqueued.values():
             assert received[payload], f"{payload} was lost"
-        for payload in INBOUND:
+        for payload in (*INBOUND, LAST):
             assert taken[payload], f"{payload} was lost"
         if self.case.qos == 2:
             assert max(received.values()) == 1, "doubled"

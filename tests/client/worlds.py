@@ -77,6 +77,10 @@ class MemoryWorld(World):
         await trio.lowlevel.checkpoint()
         self.server.publish(self._case.inbox, payload, self._case.qos)
 
+    def use_identifiers_again(self) -> None:
+        """Let the server begin with the first Packet Identifier that is free."""
+        self.server._broker.sessions[self._case.name]._last_packet_id = 0
+
     @property
     def is_done(self) -> bool:
         """Whether the server has neither sent nor received what is not completed."""
