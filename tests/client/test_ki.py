@@ -296,3 +296,39 @@ def test_an_interrupt_while_closing_ends_the_wait() -> None:
     with pytest.raises(BaseExceptionGroup) as caught:
         trio.run(main, clock=MockClock(autojump_threshold=0))
     assert caught.group_contains(KeyboardInterrupt)
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["resumed", "session lost"])
+def test_while_connecting_again(lost: bool) -> None:
+    """The Session is whole afterwards, and goes on with what it had."""
+
+    async def scenario(moment: int) -> bool:
+        session = trio_mqtt.Session("c", expiry=1000)
+        interrupted = False
+        async with open_server() as server:
+            interrupter = Interrupter(moment)
+            try:
+                async with trio_mqtt.open_client(
+                    connector=server.connect, session=session, keep_alive=0
+                ) as client:
+                    for qos in (1, 2):
+                        client.publish_nowait("a", qos=qos)
+                    server.drop("c", reset=True)
+                    await server.wait_until(lambda: not server.sessions["c"].connected)
+                    if lost:
+                        server.forget_session("c")
+                    with interrupter:
+                        while client.statistics().connections < 2:  # noqa: ASYNC110
+                            await trio.sleep(0.1)
+                        await client.publish("a", qos=1)
+            except KeyboardInterrupt:
+                interrupted = True
+            assert interrupted == interrupter.rang
+            async with open_once(connector=server.connect, session=session) as client:
+                with trio.fail_after(PATIENCE):
+                    while client.statistics().unfinished:  # noqa: ASYNC110
+                        await trio.sleep(0.1)
+                await assert_works(client)
+        return interrupter.rang
+
+    at_every_line(scenario, at_least=50)

@@ -16,14 +16,21 @@ from trio_mqtt.packets import (
     PingReq,
     PingResp,
     Properties,
+    PubAck,
     Publish,
+    SubAck,
 )
 from trio_mqtt.testing import (
+    After,
     Expect,
     ExpectEnd,
     ExpectSilence,
+    Faults,
+    Reset,
     ScriptedPeer,
     Send,
+    Step,
+    open_network,
     open_server,
 )
 
@@ -136,3 +143,96 @@ async def test_a_server_that_stops_reading_is_noticed(autojump_clock: MockClock)
                 await client.publish("a", b"x" * 10_000)
                 await trio.sleep_forever()
     assert trio.current_time() - start == pytest.approx(9 + 5)
+
+
+class TestConnectingAgain:
+    @pytest.mark.parametrize("what", ["publish", "subscribe", "unsubscribe"])
+    async def test_an_overdue_acknowledgement_is_a_loss_and_then_it_comes(
+        self, autojump_clock: MockClock, what: str
+    ) -> None:
+        async with open_server() as server:
+            silent = Faults(stall_to_client=After(ConnAck))
+            faults = [Faults(stall_to_client=After(SubAck))] if what == "unsubscribe" else [silent]
+            async with (
+                open_network(server.connect, faults) as network,
+                trio_mqtt.open_client(
+                    connector=network.connect, keep_alive=0, ack_timeout=20
+                ) as client,
+            ):
+                if what == "publish":
+                    await client.publish("a", qos=2)
+                else:
+                    async with client.subscribe("a", qos=1):
+                        pass
+                assert client.statistics().connections == 2
+                assert 20 <= trio.current_time() <= 27
+
+    async def test_without_ack_timeout_pings_that_are_answered_are_enough(
+        self, autojump_clock: MockClock
+    ) -> None:
+        async with (
+            open_server() as server,
+            trio_mqtt.open_client(connector=server.connect, keep_alive=10) as client,
+        ):
+            with server.holding(PubAck), trio.move_on_after(1000):
+                await client.publish("a", qos=1)
+            assert client.statistics().connections == 1
+
+    async def test_a_half_open_connection_is_replaced(self, autojump_clock: MockClock) -> None:
+        silent = Faults(stall_to_client=After(ConnAck), stall_to_server=After(Connect))
+        async with (
+            open_server() as server,
+            open_network(server.connect, [silent]) as network,
+            trio_mqtt.open_client(connector=network.connect, keep_alive=10) as client,
+        ):
+            await client.publish("a", qos=1)
+            assert client.statistics().connections == 2
+            assert trio.current_time() == pytest.approx(9 + 10, abs=1)
+
+    async def test_each_connection_has_its_server_keep_alive(
+        self, autojump_clock: MockClock
+    ) -> None:
+        def accept(keep_alive: int | None, *, again: bool) -> list[Step]:
+            properties = Properties(server_keep_alive=keep_alive)
+            return [
+                Expect(Connect, keep_alive=60),
+                Send(ConnAck(session_present=again, properties=properties)),
+            ]
+
+        peer = ScriptedPeer(
+            [*accept(20, again=False), ExpectSilence(17.9), Expect(PingReq), Reset()],
+            [*accept(100, again=True), ExpectSilence(89.9), Expect(PingReq), Reset()],
+            [
+                *accept(None, again=True),
+                ExpectSilence(53.9),
+                Expect(PingReq),
+                Send(PingResp()),
+                *GOODBYE,
+            ],
+            timeout=200,
+        )
+        async with trio_mqtt.open_client(connector=peer.connect, keep_alive=60):
+            await trio.sleep(18 + 90 + 54 + 2)
+        peer.assert_done()
+
+    async def test_the_timeouts_stand_still_while_the_reader_pauses(
+        self, autojump_clock: MockClock
+    ) -> None:
+        async with (
+            open_server() as server,
+            trio_mqtt.open_client(
+                connector=server.connect, keep_alive=4, ping_timeout=3, ack_timeout=5
+            ) as client,
+            client.subscribe("a", buffer=1) as messages,
+        ):
+            for _ in range(5):
+                server.publish("a")
+            await trio.sleep(1)
+            delivery = await client.enqueue("b", qos=1)
+            await trio.sleep(8.5)  # the reader pauses for 10 s, and PUBACK stands behind that
+            assert client.statistics().reading_paused > 9
+            assert client.statistics().unfinished == 1
+            assert client.statistics().connections == 1
+            await messages.receive()
+            await delivery.wait()
+            assert client.statistics().connections == 1

@@ -1,0 +1,199 @@
+"""Faults that were found and repaired, and must not come back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+import trio_mqtt
+from tests.client.moments import PATIENCE, received
+from tests.client.outages import CONNECTED, GOODBYE, grant
+from tests.client.support import open_once
+from trio_mqtt import (
+    MQTT_5,
+    PacketTooLarge,
+    ReasonCode,
+    Session,
+    SubscribeRejected,
+    UnsubscribeRejected,
+)
+from trio_mqtt.packets import (
+    PubAck,
+    SubAck,
+    Subscribe,
+    SubscriptionRequest,
+    UnsubAck,
+    Unsubscribe,
+)
+from trio_mqtt.testing import Expect, Reply, ScriptedPeer, Server, ServerLimits, open_server
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trio.testing import MockClock
+
+    from trio_mqtt.testing import Step
+
+
+class Large(bytes):
+    """Bytes that say to be many, and take no memory."""
+
+    size = 0
+
+    def __len__(self) -> int:
+        return self.size
+
+
+@pytest.mark.parametrize("qos", [0, 1, 2])
+async def test_what_no_packet_can_hold_is_refused_at_once(
+    server: Server, autojump_clock: MockClock, qos: int
+) -> None:
+    most = 268_435_455  # of a Remaining Length (2.1.4)
+    overhead = 2 + len("a") + (2 if qos else 0) + 1  # topic, Packet Identifier, property length
+    payload = Large()
+    async with open_once(connector=server.connect) as client:
+        payload.size = most - overhead
+        client._sending.make("a", payload, qos=qos, retain=False, options={})
+        payload.size += 1
+        with pytest.raises(PacketTooLarge, match="MQTT has packets of at most") as caught:
+            await client.publish("a", payload, qos=qos)
+        assert caught.value.size == caught.value.limit + 1
+        assert client.statistics().published == 0
+
+
+class TestKeptEntry:
+    """An entry with keep=True that does not succeed leaves no subscription behind."""
+
+    async def test_refused(self, server: Server, autojump_clock: MockClock) -> None:
+        session = Session("c", expiry=1000)
+        server.authorize_subscribe = refusing("b")
+        async with open_once(connector=server.connect, session=session) as client:
+            with pytest.raises(SubscribeRejected):
+                async with client.subscribe("a", "b", qos=1, keep=True):
+                    pytest.fail("it is refused")
+            await server.wait_for(Unsubscribe)
+            await wait_all_tasks_blocked()
+            assert not server.sessions["c"].subscriptions
+            assert not session._subscriptions
+
+    async def test_cancelled(self, server: Server, autojump_clock: MockClock) -> None:
+        session = Session("c", expiry=1000)
+        async with open_once(connector=server.connect, session=session) as client:
+            with server.holding(SubAck), trio.move_on_after(1) as scope:
+                async with client.subscribe("a", qos=1, keep=True):
+                    pytest.fail("it is not answered")
+            assert scope.cancelled_caught
+            await wait_all_tasks_blocked()
+            assert not server.sessions["c"].subscriptions
+            assert not session._subscriptions
+
+
+def refusing(topic_filter: str) -> Callable[[str, SubscriptionRequest], ReasonCode]:
+    return lambda _client_id, request: (
+        ReasonCode.NOT_AUTHORIZED if request.topic_filter == topic_filter else ReasonCode.SUCCESS
+    )
+
+
+async def test_an_unsubscribe_that_is_refused_leaves_the_subscription_alive(
+    autojump_clock: MockClock,
+) -> None:
+    refuse: list[Step] = [
+        Expect(Unsubscribe),
+        Reply(Unsubscribe, lambda each: UnsubAck(each.packet_id, (ReasonCode.NOT_AUTHORIZED,))),
+    ]
+    message = trio_mqtt.packets.Publish("a", b"still", 1, packet_id=1)
+    peer = ScriptedPeer(
+        [
+            *CONNECTED,
+            *grant(1),
+            *refuse,
+            trio_mqtt.testing.Send(message),
+            Expect(PubAck(1)),
+            *GOODBYE,
+        ]
+    )
+    async with (
+        open_once(connector=peer.connect) as client,
+        client.subscribe("a", qos=1, keep=True) as messages,
+    ):
+        with pytest.raises(UnsubscribeRejected):
+            await client.unsubscribe("a")
+        received_message = await messages.receive()
+        assert received_message.payload == b"still"
+        received_message.ack()
+        await wait_all_tasks_blocked()
+    peer.assert_done()
+
+
+async def test_an_unsubscribe_that_is_too_large_leaves_the_subscription_alive(
+    autojump_clock: MockClock,
+) -> None:
+    async with (
+        open_server(limits=ServerLimits(maximum_packet_size=100)) as server,
+        open_once(connector=server.connect) as client,
+        client.subscribe("a", qos=1) as messages,
+    ):
+        with pytest.raises(PacketTooLarge):
+            await client.unsubscribe("a", "b/" + "x" * 100)
+        server.publish("a", "still", qos=1)
+        assert (await messages.receive()).text() == "still"
+
+
+async def test_no_more_is_read_while_the_answers_are_not_taken(
+    server: Server, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trio_mqtt._client._link._MOST_OUTPUT", 1000)
+    async with (
+        open_once(connector=lambda: server.connect(capacity=100), receive_maximum=10_000) as client,
+        client.subscribe("a", qos=1, ack="on_receipt") as messages,
+    ):
+        client_id = client.server.client_id
+        server.pause_reading(client_id)
+        for _ in range(5000):
+            server.publish("a", qos=1)
+        await wait_all_tasks_blocked()
+        batch = 256 * 4
+        assert 1000 < client.statistics().output_bytes < 1000 + 2 * batch
+        assert messages.statistics().received < 1000
+        server.resume_reading(client_id)
+        with trio.fail_after(PATIENCE):
+            await server.wait_until(lambda: not server.sessions[client_id].inflight)
+        assert messages.statistics().received == 5000
+
+
+class TestRaisedQoS:
+    async def test_what_was_refused_is_not_remembered_as_granted(
+        self, server: Server, autojump_clock: MockClock
+    ) -> None:
+        async with (
+            open_once(connector=server.connect, client_id="c") as client,
+            client.subscribe("a", qos=0) as first,
+        ):
+            server.authorize_subscribe = lambda *_: ReasonCode.QUOTA_EXCEEDED
+            with pytest.raises(SubscribeRejected):
+                async with client.subscribe("a", qos=2):
+                    pytest.fail("it is refused")
+            server.authorize_subscribe = None
+            async with client.subscribe("a", qos=1) as third:  # asked for, not taken for granted
+                assert third.granted == {"a": 1}
+                server.publish("a", "x", qos=2)
+                assert (await third.receive()).qos == 1
+                assert (await first.receive()).qos == 1
+        assert [packet.requests[0].qos for packet in received(server, Subscribe)] == [0, 2, 1]
+
+    async def test_it_brings_no_retained_message_again(
+        self, server: Server, autojump_clock: MockClock
+    ) -> None:
+        server.publish("a", "retained", qos=1, retain=True)
+        async with (
+            open_once(connector=server.connect, protocol=MQTT_5) as client,
+            client.subscribe("a", qos=0) as first,
+        ):
+            assert (await first.receive()).retain
+            async with client.subscribe("a", qos=1):
+                await wait_all_tasks_blocked()
+                with pytest.raises(trio.WouldBlock):
+                    first.receive_nowait()
