@@ -53,8 +53,8 @@ class Outside:
         while True:
             for qos in (1, 2):
                 name = f"{qos}-{len(self.sent)}"
-                self.sent.append(name)
                 await client.enqueue(f"{topic}/in/{qos}", name, qos=qos)
+                self.sent.append(name)  # cancelled before, it would not be
             await trio.sleep(EVERY)
 
     async def collect(self, messages: trio_mqtt.Subscription) -> None:
