@@ -8,6 +8,8 @@ from __future__ import annotations
 import ast
 import socket
 import struct
+import threading
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -24,6 +26,7 @@ from tests.client.moments import (
     assert_works,
     received,
 )
+from tests.client.outages import nth_connection
 from tests.client.support import open_once
 from trio_mqtt import (
     MQTT_3_1_1,
@@ -36,7 +39,11 @@ from trio_mqtt import (
     Protocol,
     PublishRejected,
     ReasonCode,
+    Session,
+    StorageError,
+    open_client,
 )
+from trio_mqtt.abc import Storage
 from trio_mqtt.packets import (
     ConnAck,
     Connect,
@@ -74,12 +81,15 @@ if TYPE_CHECKING:
     from trio.testing import MockClock
 
     from trio_mqtt._client._buffer import Overflow
+    from trio_mqtt.abc import Changes, RecordKey
 
 TESTS: Final = Path(__file__).parent.parent
 HERE: Final = "client/test_pitfalls.py"
 RECEIVER: Final = "protocol/test_receiver.py"
 SENDER: Final = "protocol/test_sender.py"
 IDS: Final = "protocol/test_identifiers.py"
+AGAIN: Final = "client/test_redelivery.py"
+LOST: Final = "client/test_lost_sessions.py"
 
 PITFALLS: Final[dict[str, list[str]]] = {
     # Receiving
@@ -106,6 +116,8 @@ PITFALLS: Final[dict[str, list[str]]] = {
     ],
     "a late acknowledgement goes out on the next connection": [
         f"{RECEIVER}::test_pitfall_late_acknowledgement_on_the_next_network_connection",
+        f"{AGAIN}::test_settled_while_offline_it_is_acknowledged_when_it_comes_again",
+        f"{AGAIN}::test_another_message_with_the_same_identifier_is_delivered",
     ],
     "of two subscriptions that match only one is fed": [
         f"{HERE}::test_the_same_filter_twice_feeds_both",
@@ -126,6 +138,14 @@ PITFALLS: Final[dict[str, list[str]]] = {
     "messages that come before SUBACK vanish": [
         f"{HERE}::test_messages_before_suback_are_delivered",
         "client/test_subscribing.py::test_messages_before_suback_are_received",
+    ],
+    "a QoS 2 message is lost when the link drops between PUBREC and PUBREL": [
+        f"{AGAIN}::test_a_qos_2_message_whose_pubrec_is_out_is_not_delivered_again",
+        "client/test_resuming.py::test_cut_anywhere_in_a_qos_2_exchange_it_comes_once",
+        "client/test_cuts.py::test_cut_at_every_byte",
+    ],
+    "messages of a resumed session come before the program has subscribed, and vanish": [
+        f"{AGAIN}::TestAdopted::test_messages_before_the_program_has_subscribed_wait_for_it",
     ],
     # Sending
     "both directions share one set of Packet Identifiers": [
@@ -171,11 +191,44 @@ PITFALLS: Final[dict[str, list[str]]] = {
     "the server's Maximum Packet Size is not checked, or taken for ours": [
         f"{HERE}::test_the_server_s_maximum_packet_size_limits_what_we_send_only",
         "client/test_publishing.py::TestLimits::test_maximum_packet_size_to_the_byte",
+        "client/test_limits_again.py::test_a_message_that_waits_is_given_up_and_never_sent",
     ],
     "Topic Aliases outlive their connection": [
         f"{RECEIVER}::test_pitfall_topic_aliases_survive_into_the_next_network_connection",
+        "client/test_resuming.py::test_topic_names_are_sent_in_full_again",
     ],
-    # Connecting
+    # Connecting and reconnecting
+    "Clean Start 0 never reaches the wire": [
+        f"{HERE}::test_clean_start_0_is_sent_for_a_session_that_goes_on",
+        "client/test_sessions.py::TestKept::test_it_goes_on_in_the_next_block",
+    ],
+    "Session Present is ignored": [
+        f"{HERE}::test_session_present_decides_what_is_sent_again",
+    ],
+    "what is sent again has no DUP, or is not sent at all": [
+        f"{HERE}::test_session_present_decides_what_is_sent_again",
+        "client/test_resuming.py::test_publishes_come_again_in_order_before_anything_new",
+        "client/test_resuming.py::test_pubrels_come_again_in_the_order_of_the_pubrecs",
+    ],
+    "the session was lost, and what was under way is sent again as if it were not": [
+        f"{HERE}::test_session_present_decides_what_is_sent_again",
+        f"{LOST}::TestPolicies::test_policy",
+    ],
+    "a lost session keeps Packet Identifiers for good": [
+        f"{LOST}::TestPolicies::test_a_lost_session_leaks_no_identifier",
+    ],
+    "taken over, the client fights for its session": [
+        "client/test_refusals.py::TestDisconnect::test_taken_over_is_never_fought",
+        "client/test_reconnecting.py::TestLog::test_short_lives_are_one_more_warning",
+    ],
+    "subscriptions are gone after a reconnect": [
+        f"{AGAIN}::test_a_subscription_goes_on_through_many_losses",
+        f"{LOST}::TestLost::test_subscriptions_come_before_messages_and_keep_their_identifiers",
+        f"{LOST}::TestLost::test_mqtt_3_1_1_ephemeral_loses_it_each_time",
+    ],
+    "the response handler of a request dies at the first reconnect": [
+        "client/test_sessions.py::test_a_request_and_its_response_go_on_after_a_loss",
+    ],
     "a server that closes before CONNACK hangs the client": [
         f"{HERE}::test_a_server_that_closes_before_connack_does_not_hang_the_client",
         "client/test_hostile.py::test_the_connection_ends_before_connack",
@@ -186,6 +239,8 @@ PITFALLS: Final[dict[str, list[str]]] = {
     ],
     "a wrong host name is retried in silence": [
         "client/test_opening.py::test_an_unknown_host_is_told_apart",
+        "client/test_reconnecting.py::TestFirstConnection::test_it_fails_at_once",
+        "client/test_reconnecting.py::TestLog::test_a_server_that_was_never_there_is_one_warning",
     ],
     "a reset kills the reader in silence": [
         f"{HERE}::test_a_tcp_reset_is_noticed",
@@ -201,6 +256,28 @@ PITFALLS: Final[dict[str, list[str]]] = {
     "a cancelled connect leaves something locked": [
         f"{HERE}::test_a_cancelled_connect_leaves_nothing_locked",
         "client/test_cancellation.py::test_the_whole_block_of_a_client",
+    ],
+    # Persistence
+    "what is stored is not synced to disk": [
+        "client/test_syncs.py::test_records_are_synced_before_packets_reveal_them",
+        "storage/test_sqlite.py::test_settings_of_the_connection",
+    ],
+    "stored messages are sent in the order of the times of files": [
+        "client/test_durable.py::test_the_queue_is_sent_by_the_next_run",
+        "storage/test_sqlite.py::test_each_kind_comes_in_the_order_of_its_keys",
+    ],
+    "the storage is read again for every message": [
+        f"{HERE}::test_the_storage_is_read_once",
+    ],
+    "a crash between sending and removing doubles a message": [
+        f"{HERE}::test_a_crash_at_any_commit_doubles_no_qos_2_message",
+        "client/test_kills.py::test_effects_in_the_transaction_that_settles",
+        "client/test_cuts.py::test_cut_and_the_session_is_in_a_file",
+    ],
+    "an acknowledgement is sent before the message is safe": [
+        f"{HERE}::test_nothing_is_revealed_before_it_is_stored",
+        "client/test_syncs.py::test_records_are_synced_before_packets_reveal_them",
+        "client/test_durable.py::test_a_full_disk_holds_acknowledgements_back",
     ],
     # Wire
     "variable byte integers of five bytes, or overlong ones, are accepted": [
@@ -958,6 +1035,164 @@ async def test_a_cancelled_connect_leaves_nothing_locked(autojump_clock: MockClo
         async with open_once(connector=server.connect, client_id="c") as client:
             await assert_works(client)
     assert all_tasks() == tasks
+
+
+async def test_clean_start_0_is_sent_for_a_session_that_goes_on(
+    autojump_clock: MockClock,
+) -> None:
+    ephemeral = ScriptedPeer(
+        [Expect(Connect, clean_start=True), Send(ConnAck()), Pause(1), Close()],
+        [Expect(Connect, clean_start=False), Send(ConnAck(session_present=True)), *GOODBYE],
+    )
+    async with open_client(connector=ephemeral.connect) as client:
+        await nth_connection(client, 2)
+    kept = ScriptedPeer([Expect(Connect, clean_start=False), Send(ConnAck()), *GOODBYE])
+    async with open_client(connector=kept.connect, session=Session("c", expiry=60)):
+        pass
+    ephemeral.assert_done()
+    kept.assert_done()
+
+
+@pytest.mark.parametrize("present", [True, False])
+@both_versions
+async def test_session_present_decides_what_is_sent_again(
+    autojump_clock: MockClock, present: bool, protocol: Protocol
+) -> None:
+    packet_id = 1 if present else 2
+    peer = ScriptedPeer(
+        [*CONNECTED, Expect(Publish, packet_id=1, dup=False), Close()],
+        [
+            Expect(Connect, clean_start=False),
+            Send(ConnAck(session_present=present)),
+            Expect(Publish, packet_id=packet_id, dup=present),
+            Send(PubAck(packet_id)),
+            *GOODBYE,
+        ],
+        timeout=PATIENCE,
+    )
+    session = Session("c", expiry=60)
+    async with open_client(connector=peer.connect, session=session, protocol=protocol) as client:
+        await client.publish("a", qos=1)
+    peer.assert_done()
+
+
+# -- persistence ------------------------------------------------------------------------------
+
+
+class Records(Storage):
+    """A storage in memory that counts and can be held up.
+
+    Args:
+        records: what it holds at first.
+        last: how many commits there are; later ones fail, as after a crash.
+
+    Attributes:
+        opened: how often it was read.
+        versions: what it held after each commit.
+        may_commit: cleared, commits wait.
+    """
+
+    def __init__(
+        self, records: dict[RecordKey, bytes] | None = None, *, last: int | None = None
+    ) -> None:
+        self.opened = 0
+        self._last = last
+        self.versions: list[dict[RecordKey, bytes]] = [dict(records or {})]
+        self.may_commit = threading.Event()
+        self.may_commit.set()
+
+    def open(self, client_id: str) -> list[tuple[RecordKey, bytes]]:
+        self.opened += 1
+        return sorted(self.versions[-1].items(), key=lambda item: (item[0][0], str(item[0][1])))
+
+    def commit(self, changes: Changes) -> None:
+        assert self.may_commit.wait(PATIENCE)
+        if self._last is not None and len(self.versions) > self._last:
+            raise StorageError("the machine has crashed")
+        records = dict(self.versions[-1])
+        for key, value in changes.items():
+            if value is None:
+                records.pop(key, None)
+            else:
+                records[key] = value
+        self.versions.append(records)
+
+    def close(self) -> None:
+        pass
+
+
+async def test_the_storage_is_read_once() -> None:
+    records = Records()
+    session = Session("c", expiry=60, storage=records)
+    with trio.fail_after(PATIENCE):
+        async with (
+            open_server() as server,
+            open_once(connector=server.connect, session=session) as client,
+            client.subscribe("a", qos=2, ack="on_receipt"),
+            client.open_publisher(qos=2) as publisher,
+        ):
+            for _ in range(200):
+                await publisher.send("a")
+    assert records.opened == 1
+    assert len(records.versions) > 2
+    assert [key for key in records.versions[-1] if key[0] in ("outgoing", "progress")] == []
+
+
+async def test_a_crash_at_any_commit_doubles_no_qos_2_message() -> None:
+    with trio.fail_after(PATIENCE):
+        for commits in range(1, 20):
+            records = Records(last=commits)
+            done: list[str] = []
+            async with (
+                open_server() as server,
+                open_once(connector=server.connect) as watcher,
+                watcher.subscribe("a", qos=2, ack="on_receipt") as messages,
+            ):
+                with suppress(StorageError, ConnectionLost):
+                    async with open_once(
+                        connector=server.connect,
+                        session=Session("c", expiry=60, storage=records),
+                        close_timeout=0.02,
+                    ) as client:
+                        with trio.move_on_after(0.05) as crash:
+                            for number in range(3):
+                                await client.publish("a", str(number), qos=2)
+                                done.append(str(number))
+                        server.drop("c")
+                        await trio.sleep_forever()
+                next_run = Session("c", expiry=60, storage=Records(records.versions[-1]))
+                async with open_once(connector=server.connect, session=next_run) as client:
+                    while client.statistics().unfinished:  # noqa: ASYNC110
+                        await trio.sleep(0.001)
+                await wait_all_tasks_blocked()
+                texts = [messages.receive_nowait().text() for _ in range(len(messages._buffer))]
+                assert len(texts) == len(set(texts))
+                assert set(texts) >= set(done)
+                if len(done) == 3 and not crash.cancelled_caught:
+                    break
+        assert commits > 5
+
+
+async def test_nothing_is_revealed_before_it_is_stored() -> None:
+    records = Records()
+    session = Session("c", expiry=60, storage=records)
+    with trio.fail_after(PATIENCE):
+        async with (
+            open_server() as server,
+            open_once(connector=server.connect, session=session) as client,
+            client.subscribe("a", qos=2) as messages,
+        ):
+            server.publish("a", "x", qos=2)
+            message = await messages.receive()
+            records.may_commit.clear()
+            message.ack()
+            delivery = client.publish_nowait("b", qos=1)
+            await trio.sleep(0.05)
+            assert received(server, PubRec) == []
+            assert received(server, Publish) == []
+            records.may_commit.set()
+            await delivery.wait()
+            await server.wait_for(PubRec)
 
 
 # -- wire -------------------------------------------------------------------------------------
