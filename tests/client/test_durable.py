@@ -627,6 +627,23 @@ async def test_a_disk_that_is_full_at_the_end(autojump_clock: MockClock, server:
     assert sent.payload == b"accepted"
 
 
+async def test_a_storage_with_a_bug_ends_the_client(
+    autojump_clock: MockClock, server: Server
+) -> None:
+    class Broken(Shelf):
+        def commit(self, changes: Changes) -> None:
+            if (OUTGOING, 1) in changes:
+                raise ZeroDivisionError
+            super().commit(changes)
+
+    shelf = Broken()
+    with trio.fail_after(30), pytest.raises(ZeroDivisionError):
+        async with opened(server, shelf) as client:
+            await client.publish("a", "x", qos=1)
+    assert received(server, Publish) == []
+    shelf.open(CLIENT)  # it was closed
+
+
 # -- effects --------------------------------------------------------------------------------------
 
 
