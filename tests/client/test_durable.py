@@ -19,7 +19,7 @@ import trio_mqtt
 from tests.client.support import open_once
 from tests.storage.support import query
 from trio_mqtt import Reconnect, Session, SQLiteStorage, StorageBusy, StorageError
-from trio_mqtt._protocol.records import OUTGOING, SESSION, SUBSCRIPTION, UNCLAIMED
+from trio_mqtt._protocol.records import OUTGOING, RECEIVED, SESSION, SUBSCRIPTION, UNCLAIMED
 from trio_mqtt.abc import Storage
 from trio_mqtt.events import MessageReleased, PublishFailed
 from trio_mqtt.packets import (
@@ -584,6 +584,47 @@ async def test_a_full_disk_holds_acknowledgements_back(
         shelf.full = False
         await trio.sleep(10)
         assert len(received(server, PubRec)) == len(received(server, PubComp)) == 1
+
+
+async def test_a_new_session_waits_for_room(autojump_clock: MockClock, server: Server) -> None:
+    """Else a crash would leave identifiers of the old one on disk, for other messages."""
+    shelf = Shelf()
+    with server.holding(PubRel):
+        async with opened(server, shelf) as client, client.subscribe("a", qos=2) as messages:
+            server.publish("a", "old", qos=2)
+            (await take(messages)).ack()
+            await wait_all_tasks_blocked()
+            crashes(server)
+        server.accepting = True
+    assert shelf.kind(RECEIVED) == [1]
+    server.forget_session(CLIENT)
+    shelf.full = True
+    reconnect = Reconnect(initial="background")
+    async with opened(server, shelf, reconnect=reconnect) as client:
+        await trio.sleep(10)
+        assert not server.sessions[CLIENT].subscriptions
+        shelf.full = False
+        await trio.sleep(10)
+        assert shelf.kind(RECEIVED) == []
+        server.publish("a", "new", qos=2)
+        await wait_all_tasks_blocked()
+        crashes(server)
+    server.accepting = True
+    async with opened(server, shelf) as client, client.subscribe("a", qos=2) as messages:
+        assert await payloads(messages) == ["new"]
+
+
+async def test_a_client_closes_while_its_new_session_waits_for_room(
+    autojump_clock: MockClock, server: Server
+) -> None:
+    shelf = Shelf()
+    async with opened(server, shelf):
+        pass
+    server.forget_session(CLIENT)
+    shelf.full = True
+    with trio.fail_after(10):
+        async with opened(server, shelf, reconnect=Reconnect(initial="background")):
+            await wait_all_tasks_blocked()
 
 
 async def test_a_full_disk_costs_no_connection(autojump_clock: MockClock, server: Server) -> None:

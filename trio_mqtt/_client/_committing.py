@@ -164,9 +164,12 @@ class Committer:
             raise own_instance(self.failure or _NOT_STORED)
 
     async def flush(self) -> None:
-        """Wait until all changes so far are on disk, or a commit has failed."""
-        if self.journal is not None:
-            await self.wait_for(self.journal.last_change)
+        """Wait until all changes so far are on disk, however often that fails, or until the end."""
+        journal = self.journal
+        if journal is not None:
+            number = journal.last_change
+            while not await self.wait_for(number) and not self.has_ended:
+                pass
 
     async def close(self) -> None:
         """Commit what is left and end; not cancellable, since it is one commit."""
