@@ -42,6 +42,10 @@ SETTLING: Final = "client/test_settling.py::"
 PRESSURE: Final = "client/test_backpressure.py::"
 PUBLISHING: Final = "client/test_publishing.py::"
 SUBSCRIBING: Final = "client/test_subscribing.py::"
+RESUMING: Final = "client/test_resuming.py::"
+REDELIVERY: Final = "client/test_redelivery.py::"
+LOST: Final = "client/test_lost_sessions.py::"
+LIMITS: Final = "client/test_limits_again.py::"
 
 GUARDS: Final = (
     Guard(
@@ -361,6 +365,211 @@ GUARDS: Final = (
         "        self._release_waiters(error)\n        self.body_scope.cancel()\n",
         "client/test_opening.py::"
         "test_waiters_inside_the_body_are_cancelled_those_outside_get_the_error",
+    ),
+    # Connecting again, and going on with a Session.
+    Guard(
+        "what is sent again has DUP 1",
+        "_protocol/sender.py",
+        "                self._append_publish(message, dup=True)  # MQTT-3.3.1-1\n",
+        "                self._append_publish(message, dup=False)\n",
+        RESUMING + "test_what_was_acknowledged_does_not_come_again",
+    ),
+    Guard(
+        "nothing new before what is sent again",
+        "_protocol/sender.py",
+        "        if self._holding or (self._again and not self._send_again()):\n",
+        "        if self._holding or (not session.queue and not self._send_again()):\n",
+        RESUMING + "test_publishes_come_again_in_order_before_anything_new[1]",
+    ),
+    Guard(
+        "QoS 0 does not overtake what is sent again",
+        "_protocol/sender.py",
+        "        return self._holding or bool(self._again)\n",
+        "        return False\n",
+        LOST + "TestLost::test_subscriptions_come_before_messages_and_keep_their_identifiers",
+    ),
+    Guard(
+        "the new window holds for what is sent again",
+        "_protocol/sender.py",
+        "        while again and self.quota > 0 and output.size < OUTPUT_HIGH_WATER:\n",
+        "        while again and output.size < OUTPUT_HIGH_WATER:\n",
+        RESUMING + "test_the_new_window_holds_and_the_rest_waits",
+    ),
+    Guard(
+        "PUBRELs come again in the order of their PUBRECs",
+        "_protocol/sender.py",
+        "sorted(releases, key=lambda each: each.released)",
+        "releases",
+        RESUMING + "test_pubrels_come_again_in_the_order_of_the_pubrecs",
+    ),
+    Guard(
+        "a PUBREL of an earlier connection leaves no place in the window behind",
+        "_protocol/sender.py",
+        "            self._outside.add(message.packet_id)\n"
+        "            if message.failure is not None:\n",
+        "            if message.failure is not None:\n",
+        RESUMING + "test_a_pubrel_frees_no_place_that_it_did_not_have",
+    ),
+    Guard(
+        "subscriptions come before messages when the session is lost",
+        "_client/_supervisor.py",
+        "            hold=self._restorer.has_work,\n",
+        "            hold=False,\n",
+        LOST + "TestLost::test_subscriptions_come_before_messages_and_keep_their_identifiers",
+    ),
+    Guard(
+        "a QoS 2 message in doubt is not published again",
+        "_protocol/session.py",
+        'policy == "republish" or (message.qos == 1 and policy != "fail")',
+        'policy == "republish" or policy != "fail"',
+        LOST + "TestPolicies::test_policy[republish_certain-again0]",
+    ),
+    Guard(
+        "a message held is not delivered twice",
+        "_protocol/receiver.py",
+        "        if self._session.held and self._is_held(message):\n            return False\n",
+        "",
+        REDELIVERY + "test_in_hand_it_is_not_delivered_twice_and_acknowledged_where_it_came[1]",
+    ),
+    Guard(
+        "a message with DUP 0 is not the one that is held",
+        "_protocol/receiver.py",
+        "        same = self._resumed and message.dup  # MQTT-3.3.1-1\n",
+        "        same = self._resumed\n",
+        REDELIVERY + "test_another_message_with_the_same_identifier_is_delivered[not dup-1]",
+    ),
+    Guard(
+        "a message with another payload is not the one that is held",
+        "_protocol/receiver.py",
+        "(held.topic, held.payload) != (message.topic, message.payload)",
+        "held.topic != message.topic",
+        REDELIVERY + "test_another_message_with_the_same_identifier_is_delivered[payload-2]",
+    ),
+    Guard(
+        "messages of an adopted session wait for the program to subscribe",
+        "_client/_deliveries.py",
+        "            self._foreign = connection.resumed\n",
+        "            self._foreign = False\n",
+        REDELIVERY + "TestAdopted::test_messages_before_the_program_has_subscribed_wait_for_it[1]",
+    ),
+    Guard(
+        "taken over, the client does not come back",
+        "_client/_reconnecting.py",
+        "        Code.SESSION_TAKEN_OVER,\n",
+        "",
+        "client/test_refusals.py::TestDisconnect::test_taken_over_is_never_fought",
+    ),
+    Guard(
+        "a connection soon lost does not make the delays short again",
+        "_client/_reconnecting.py",
+        "        if lasted >= self._reconnect.stable_after:\n",
+        "        if True:\n",
+        "client/test_reconnecting.py::TestDelays::"
+        "test_a_connection_soon_lost_does_not_make_them_short_again",
+    ),
+    Guard(
+        "redirections without a pause are counted",
+        "_client/_itinerary.py",
+        "        if self._hops > _MOST_HOPS:\n",
+        "        if False:\n",
+        "client/test_failover.py::TestRedirection::"
+        "test_a_circle_of_servers_that_accept_first_is_no_busy_loop",
+    ),
+    Guard(
+        "a version that was spoken is not negotiated again",
+        "_client/_connecting.py",
+        "        wanted = self._options.protocol or self._session._protocol\n",
+        "        wanted = self._options.protocol\n",
+        RESUMING + "TestVersion::test_a_session_remembers_it",
+    ),
+    Guard(
+        "an independent server gets no session of another",
+        "_client/_connecting.py",
+        "self._is_elsewhere(place.name) or session._starts_clean(protocol)",
+        "session._starts_clean(protocol)",
+        "client/test_failover.py::TestSeveral::test_servers_that_share_nothing_start_clean",
+    ),
+    Guard(
+        "the limits are checked again at each CONNACK",
+        "_client/_sending.py",
+        "                failure = self._maker.check_again(message)\n",
+        "                failure = None\n",
+        LIMITS + "test_a_message_that_waits_is_given_up_and_never_sent"
+        "[limits3-message3-PacketTooLarge]",
+    ),
+    Guard(
+        "what the server has already is not given up",
+        "_client/_sending.py",
+        "message.failure is None and message.state is not SenderState.AWAITING_PUBCOMP",
+        "message.failure is None",
+        LIMITS + "test_what_the_server_has_already_needs_no_room",
+    ),
+    Guard(
+        "what was given up stays so when the Session is opened again",
+        "_protocol/session.py",
+        "    return attrs.evolve(message, listener=None)\n",
+        "    return attrs.evolve(message, listener=None, failure=None)\n",
+        LIMITS + "test_what_was_given_up_stays_so_when_the_session_is_opened_again",
+    ),
+    Guard(
+        "what was given up gives its room back",
+        "_protocol/session.py",
+        "            self.outgoing_size -= message.size\n"
+        "            place = _place_of(message, failure)\n",
+        "            place = _place_of(message, failure)\n",
+        LIMITS + "test_what_was_given_up_leaves_its_room_to_others",
+    ),
+    Guard(
+        "a message that expires while it waits is dropped",
+        "_client/_supervisor.py",
+        "        self.sending.watch_expiry()  # of what an earlier client has left\n",
+        "",
+        "client/test_queue.py::TestExpiry::test_also_those_of_an_earlier_block",
+    ),
+    Guard(
+        "one sent again says that at least a second remains",
+        "_protocol/exchanges.py",
+        "max(1, math.ceil(self.expires_at - now))",
+        "max(0, math.ceil(self.expires_at - now))",
+        "client/test_queue.py::TestExpiry::test_sent_again_it_says_what_remains_and_at_least_1",
+    ),
+    Guard(
+        "a silent server is taken for dead though it answers pings",
+        "_client/_link.py",
+        "            if self._ack_timeout is not None:\n",
+        "            if False:\n",
+        "client/test_liveness.py::TestConnectingAgain::"
+        "test_an_overdue_acknowledgement_is_a_loss_and_then_it_comes[publish]",
+    ),
+    Guard(
+        "ack_timeout stands still while the reader pauses",
+        "_client/_link.py",
+        "now >= since + limit + paused - paused_before:\n",
+        "now >= since + limit:\n",
+        "client/test_liveness.py::TestConnectingAgain::"
+        "test_the_timeouts_stand_still_while_the_reader_pauses",
+    ),
+    Guard(
+        "nothing more is read while the answers are not taken",
+        "_client/_link.py",
+        "            while connection.output.size > _MOST_OUTPUT:\n",
+        "            while False:\n",
+        "client/test_repaired.py::test_no_more_is_read_while_the_answers_are_not_taken",
+    ),
+    Guard(
+        "a QoS that was refused is not remembered as granted",
+        "_client/_subscribing.py",
+        "            elif self.earlier is not None:\n",
+        "            elif False:\n",
+        "client/test_repaired.py::TestRaisedQoS::"
+        "test_what_was_refused_is_not_remembered_as_granted",
+    ),
+    Guard(
+        "a connector that holds a nursery may fail like any other",
+        "_client/_connecting.py",
+        "    while isinstance(cause, ExceptionGroup):\n",
+        "    while False:\n",
+        "client/test_leaving.py::TestConnectorWithNursery::test_failures",
     ),
 )
 
