@@ -219,13 +219,20 @@ class SessionState:
             if isinstance(holder, Request):
                 self.identifiers.release(holder.packet.packet_id)
             else:
-                self.identifiers.replace(holder.packet_id, _alone(holder))
+                self.identifiers.replace(holder.packet_id, self._alone(holder))
         detached += self.queue
-        self.queue = deque(_alone(message) for message in self.queue)
+        self.queue = deque(self._alone(message) for message in self.queue)
         prepared = [self.identifiers.holder(message.packet_id) for message in self.prepared]
         self.prepared = deque(each for each in prepared if isinstance(each, OutgoingMessage))
         self.forget_held()
         return detached
+
+    def _alone(self, message: OutgoingMessage) -> OutgoingMessage:
+        """The same message, for which nobody waits; one that was given up stays so."""
+        alone = attrs.evolve(message, listener=None)
+        if self.journal is not None and message.accepted_in == self.journal.open_batch:
+            self.journal.put((OUTGOING, message.sequence), alone)  # it is still to be written
+        return alone
 
     def forget_held(self) -> None:
         """Nobody has messages of earlier connections any more: what comes again is delivered.
@@ -382,11 +389,6 @@ class SessionState:
         for packet_id in received:
             self._stored_received.add(packet_id)
             self.received[packet_id] = ReceiverState.ANSWERED
-
-
-def _alone(message: OutgoingMessage) -> OutgoingMessage:
-    """The same message, for which nobody waits; one that was given up stays so."""
-    return attrs.evolve(message, listener=None)
 
 
 def _place_of(message: OutgoingMessage, failure: Exception) -> OutgoingMessage:
