@@ -14,7 +14,7 @@ from trio_mqtt import ConnectFailed, ConnectionLost, ReasonCode, Reconnect
 from trio_mqtt._client._event_stream import MOST_EVENTS
 from trio_mqtt.events import Connected, Disconnected, PublishFailed
 from trio_mqtt.packets import PubAck, PubRec
-from trio_mqtt.testing import Server, open_network
+from trio_mqtt.testing import Server, ServerLimits, open_network
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -197,7 +197,7 @@ class TestWaitConnected:
         self, server: Server, autojump_clock: MockClock
     ) -> None:
         async with open_client(connector=server.connect, client_id="c") as client:
-            server.limits = trio_mqtt.testing.ServerLimits(receive_maximum=7)
+            server.limits = ServerLimits(receive_maximum=7)
             server.drop("c")
             await until(lambda: not client.statistics().connected)
             assert (await client.wait_connected()).receive_maximum == 7

@@ -40,7 +40,7 @@ from trio_mqtt import (
     SessionLost,
     Will,
 )
-from trio_mqtt.packets import ConnAck, Connect, Disconnect, Publish
+from trio_mqtt.packets import ConnAck, Connect, Disconnect, PubAck, Publish
 from trio_mqtt.testing import (
     Close,
     Expect,
@@ -378,7 +378,7 @@ async def test_a_redundant_goodbye_is_not_said(autojump_clock: MockClock) -> Non
             Expect(Connect),
             Send(ConnAck(session_present=True)),
             Expect(Publish, packet_id=1, dup=True),
-            Send(trio_mqtt.packets.PubAck(1)),
+            Send(PubAck(1)),
             *GOODBYE,
         ],
         timeout=PATIENCE,

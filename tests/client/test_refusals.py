@@ -25,6 +25,7 @@ from trio_mqtt.testing import Expect, ExpectEnd, Pause, ScriptedPeer, SendBytes,
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
 
     from trio.testing import MockClock
 
@@ -322,13 +323,13 @@ async def test_what_keeps_a_connector_from_connecting_is_tried_again(
     attempts = Attempts(server.connect)
     errors = iter([None, error, error, None])
 
-    def connect() -> object:
+    def connect() -> AbstractAsyncContextManager[trio.abc.Stream]:
         failure = next(errors)
         if failure is not None:
             raise failure
         return attempts.connect()
 
-    async with open_client(connector=connect, client_id="c") as client:  # type: ignore[arg-type]
+    async with open_client(connector=connect, client_id="c") as client:
         server.drop("c")
         await nth_connection(client, 2)
 
@@ -338,12 +339,12 @@ async def test_a_bug_in_a_connector_ends_the_client(
 ) -> None:
     attempts = Attempts(server.connect)
 
-    def connect() -> object:
+    def connect() -> AbstractAsyncContextManager[trio.abc.Stream]:
         if len(attempts):
             raise ZeroDivisionError
         return attempts.connect()
 
     with pytest.raises(ZeroDivisionError):
-        async with open_client(connector=connect, client_id="c"):  # type: ignore[arg-type]
+        async with open_client(connector=connect, client_id="c"):
             server.drop("c")
             await trio.sleep_forever()

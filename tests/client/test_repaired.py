@@ -8,7 +8,6 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-import trio_mqtt
 from tests.client.moments import PATIENCE, received
 from tests.client.outages import CONNECTED, GOODBYE, grant
 from tests.client.support import open_once
@@ -22,13 +21,14 @@ from trio_mqtt import (
 )
 from trio_mqtt.packets import (
     PubAck,
+    Publish,
     SubAck,
     Subscribe,
     SubscriptionRequest,
     UnsubAck,
     Unsubscribe,
 )
-from trio_mqtt.testing import Expect, Reply, ScriptedPeer, Server, ServerLimits, open_server
+from trio_mqtt.testing import Expect, Reply, ScriptedPeer, Send, Server, ServerLimits, open_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,13 +104,13 @@ async def test_an_unsubscribe_that_is_refused_leaves_the_subscription_alive(
         Expect(Unsubscribe),
         Reply(Unsubscribe, lambda each: UnsubAck(each.packet_id, (ReasonCode.NOT_AUTHORIZED,))),
     ]
-    message = trio_mqtt.packets.Publish("a", b"still", 1, packet_id=1)
+    message = Publish("a", b"still", 1, packet_id=1)
     peer = ScriptedPeer(
         [
             *CONNECTED,
             *grant(1),
             *refuse,
-            trio_mqtt.testing.Send(message),
+            Send(message),
             Expect(PubAck(1)),
             *GOODBYE,
         ]
@@ -172,7 +172,7 @@ class TestRaisedQoS:
             open_once(connector=server.connect, client_id="c") as client,
             client.subscribe("a", qos=0) as first,
         ):
-            server.authorize_subscribe = lambda *_: ReasonCode.QUOTA_EXCEEDED
+            server.authorize_subscribe = refusing("a")
             with pytest.raises(SubscribeRejected):
                 async with client.subscribe("a", qos=2):
                     pytest.fail("it is refused")

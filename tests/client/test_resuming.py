@@ -293,10 +293,10 @@ async def test_cut_anywhere_in_a_qos_2_exchange_it_comes_once(
 async def test_topic_names_are_sent_in_full_again(autojump_clock: MockClock) -> None:
     accepts_aliases = ConnAck(properties=Properties(topic_alias_maximum=10))
     again = attrs.evolve(accepts_aliases, session_present=True)
-    full = partial(Expect, Publish, topic="a/long/topic", properties=Properties())
+    full = Expect(Publish, topic="a/long/topic", properties=Properties())
     peer = ScriptedPeer(
-        [Expect(Connect), Send(accepts_aliases), full(), full(), *BROKEN],
-        [Expect(Connect), Send(again), full(), full(), Send(PubAck(1)), Send(PubAck(2)), *GOODBYE],
+        [Expect(Connect), Send(accepts_aliases), full, full, *BROKEN],
+        [Expect(Connect), Send(again), full, full, Send(PubAck(1)), Send(PubAck(2)), *GOODBYE],
     )
     async with open_client(connector=peer.connect) as client:
         deliveries = [client.publish_nowait("a/long/topic", qos=1) for _ in range(2)]
