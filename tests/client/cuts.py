@@ -281,7 +281,9 @@ class Exchange:
 
     async def _wait_idle(self, client: Client) -> None:
         """Wait until no handshake is open on either side, and all that was accepted has come."""
-        while not (is_idle(client) and self.world.is_done and self._is_done):  # noqa: ASYNC110
+        # What the client holds of a Session that is no more, as far as it can tell it may come.
+        held = self.case.forget and len(self.case.cuts) > 1
+        while not (is_idle(client, held=held) and self.world.is_done and self._is_done):  # noqa: ASYNC110
             await trio.sleep(MOMENT)
 
     @property
@@ -290,10 +292,15 @@ class Exchange:
         return all_came and not self._in_hand
 
 
-def is_idle(client: Client) -> bool:
-    """Whether no message is under way, no Packet Identifier in use and the window whole."""
+def is_idle(client: Client, *, held: bool = False) -> bool:
+    """Whether no message is under way, no Packet Identifier in use and the window whole.
+
+    Args:
+        client: the client.
+        held: whether messages of earlier connections may be left.
+    """
     now = client.statistics()
-    open_ends = (now.unfinished, now.queued, now.output_bytes, now.unsettled, now.held)
+    open_ends = (now.unfinished, now.queued, now.output_bytes, now.unsettled, now.held and not held)
     whole = now.window == min(client.server.receive_maximum, 65_000)
     return now.connected and not any((*open_ends, now.unclaimed)) and whole
 
@@ -336,7 +343,8 @@ def _check_lost_session(exchange: Exchange, received: Counter[str], taken: Count
         if payload in exchange.accepted and case.qos:
             assert received[payload], f"a message was lost: {exchange}"
         if case.qos == 2 and case.on_session_lost != "republish":
-            assert received[payload] <= 1, f"doubled: {exchange}"
+            # Where nobody heard that the Session was lost, a message under way comes twice.
+            assert received[payload] <= max(1, len(case.cuts)), f"doubled: {exchange}"
     if case.qos == 2:
         assert max((taken[each] for each in INBOUND), default=0) <= 1, f"doubled: {exchange}"
     certain = case.on_session_lost == "republish" or (

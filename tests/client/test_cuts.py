@@ -16,7 +16,7 @@ import pytest
 import trio
 
 from tests.budget import DRAWN_AFRESH, WANTED
-from tests.client.cuts import EXPIRY, LONG, SHORT, Case, OnSessionLost
+from tests.client.cuts import EXPIRY, LONG, SHORT, Case, Cut, OnSessionLost
 from tests.client.lives import Kind, lives_in_memory, threads_in_turn
 from tests.client.worlds import (
     cuts_of,
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from tests.client.cuts import Cut
     from tests.client.worlds import Report
     from tests.servers import RealServer
 
@@ -136,6 +135,20 @@ def test_cut_and_the_server_loses_the_session(
     doubtful = sum(each.doubtful for each in reports)
     assert bool(doubtful) == (policy == "fail" or (policy == "republish_certain" and qos == 2))
     conclude(f"lost, QoS {qos}, {protocol.title}, {policy}", reports, at_least=19)
+
+
+@BOTH
+@pytest.mark.parametrize("qos", [1, 2])
+def test_cut_and_nobody_hears_that_the_session_is_lost(qos: int, protocol: Protocol) -> None:
+    case = Case(qos=qos, protocol=protocol, forget=True)
+    to_client = [each for each in cuts_of(run_in_memory(case)) if each.direction == "to_client"]
+    connack = [Cut("to_client", offset) for offset in range(4)]
+    pairs = some([(one, two) for one in to_client[4:] for two in connack], 30)
+    reports = [
+        run_in_memory(attrs.evolve(case, cuts=pair), SEED + number)
+        for number, pair in enumerate(pairs)
+    ]
+    conclude(f"lost unheard, QoS {qos}, {protocol.title}", reports, at_least=30)
 
 
 @BOTH

@@ -314,8 +314,8 @@ async def test_no_session_present_from_a_server_of_mqtt_3_1(autojump_clock: Mock
         [
             *accept,
             Expect(Subscribe, packet_id=3),
-            Expect(Publish, packet_id=2, dup=True),
             Send(SubAck(3, (ReasonCode.GRANTED_QOS_1,))),
+            Expect(Publish, packet_id=2, dup=True),
             Send(PubAck(2)),
             Send(Publish("a", b"x", 1, packet_id=1)),
             Expect(PubAck(1)),

@@ -141,9 +141,13 @@ class Dialer:
         scope: trio.CancelScope,
     ) -> None:
         link = self._link = self._new_link(place.name, stream, connect, protocol)
+        session = self._session
         try:
+            unheard, session._unheard = session._unheard, True  # until there is an answer
             connack = await link.handshake()
+            session._unheard = unheard
             _check_connack(place.name, connack, link.connection.protocol, protocol)
+            session._unheard = False
             scope.deadline = float("inf")
             await self._serve(link)
         finally:

@@ -9,6 +9,7 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from trio_mqtt._client._subscribing import Grant, subscribe_packet
+from trio_mqtt._enums import MQTT_5, RetainHandling
 from trio_mqtt._errors import MQTTError, SubscribeRejected
 from trio_mqtt.events import SubscriptionLost, SubscriptionRestored
 
@@ -47,22 +48,27 @@ class Restorer:
 
     def connected(self, link: Link, start: Callable[[Callable[[], Awaitable[None]]], None]) -> None:
         """See to the subscriptions on a new connection."""
-        resumed = link.connection.resumed
-        if resumed and not self._session._has_no_session_present:
+        connection = link.connection
+        if connection.resumed and not connection.unsure:
             return
-        grants = [grant for route in self._deliveries.routes.all() if (grant := self._again(route))]
-        if grants and not resumed:
+        handling = None
+        if connection.unsure and connection.protocol is MQTT_5:
+            handling = RetainHandling.SEND_IF_NEW  # perhaps it is there
+        routes = self._deliveries.routes.all()
+        grants = [grant for route in routes if (grant := self._again(route, handling))]
+        if grants:
             start(partial(self._let_go, link, grants))
         else:
-            link.connection.sender.let_go()
+            connection.sender.let_go()
 
-    def _again(self, route: Route) -> Grant | None:
+    def _again(self, route: Route, handling: RetainHandling | None) -> Grant | None:
         if route.pending is not None:
             return route.pending  # its SUBSCRIBE is made anew as it was
         grant = route.pending = Grant(route)
         answered = partial(self._answered, grant)
         try:
-            self._sending.request(subscribe_packet(route, self._sending.server), answered)
+            packet = subscribe_packet(route, self._sending.server, handling)
+            self._sending.request(packet, answered)
         except MQTTError as error:
             grant.failure = error
             route.pending = None

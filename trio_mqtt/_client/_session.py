@@ -12,7 +12,7 @@ import attrs
 import trio
 
 from trio_mqtt._client._message import Message
-from trio_mqtt._enums import MQTT_3_1, MQTT_5, Protocol
+from trio_mqtt._enums import MQTT_5, Protocol
 from trio_mqtt._errors import MQTTError, StorageError
 from trio_mqtt._protocol.journal import Journal
 from trio_mqtt._protocol.records import (
@@ -126,6 +126,7 @@ class Session:
         self._clock = clock
         self._ephemeral = False
         self._in_use = False
+        self._unheard = False  # whether a CONNECT went out whose answer was lost
         self._closed_shift = 0.0
         self._supervisor: Supervisor | None = None
         self._discarded = False
@@ -344,11 +345,6 @@ class Session:
     def _home(self) -> str | None:
         """The address of the Server that has it, as far as is known."""
         return None if self._record is None else self._record.server or None
-
-    @property
-    def _has_no_session_present(self) -> bool:
-        """Whether the version of MQTT does not say whether the Server had the Session."""
-        return self._protocol is MQTT_3_1 and not self._ephemeral
 
     def _note_record(self) -> int:
         journal = self._state.journal

@@ -99,11 +99,16 @@ class Grant:
         self.done.set()
 
 
-def subscribe_packet(route: Route, server: ServerInfo) -> Subscribe:
+def subscribe_packet(
+    route: Route, server: ServerInfo, retain_handling: RetainHandling | None = None
+) -> Subscribe:
     """The SUBSCRIBE for a Topic Filter, as this Server takes it."""
+    options = route.options
+    if retain_handling is not None and options.retain_handling < retain_handling:
+        options = attrs.evolve(options, retain_handling=retain_handling)
     known = server.subscription_identifier_available and route.identifier is not None
     identifiers = (route.identifier,) if known and route.identifier else ()
-    return Subscribe(0, (route.options,), Properties(subscription_identifiers=identifiers))
+    return Subscribe(0, (options,), Properties(subscription_identifiers=identifiers))
 
 
 class SubscriptionManager:

@@ -216,6 +216,7 @@ class Supervisor:
             message_type=Message,
             on_session_lost=self._on_session_lost,
             hold=self._restorer.has_work,
+            unheard=self.session._unheard,
         )
         journal = self.state.journal
         if journal is not None:

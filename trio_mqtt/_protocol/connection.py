@@ -71,6 +71,8 @@ class Connection:
         on_session_lost: what becomes of messages under way if the Server has no Session of ours.
         hold: after a lost Session, send no message until `sender.let_go`, so that subscriptions
             are made first.
+        unheard: whether the answer to an earlier CONNECT was lost. The Server may have begun
+            a new Session with that one, which is present now.
 
     Attributes:
         protocol: the version of MQTT spoken; 3.1.1 if a Server answered MQTT 5.0 in that form.
@@ -79,7 +81,8 @@ class Connection:
         sender: our messages and requests.
         receiver: the Server's messages.
         server: what the Server granted, or None before CONNACK.
-        resumed: whether the Server went on with the Session; known after CONNACK.
+        resumed: whether the Server went on with a Session; known after CONNACK.
+        unsure: whether that may be another one than ours.
         doubtful: messages that were given up since the Server had lost the Session.
         ping_outstanding: whether a PINGREQ awaits its PINGRESP.
     """
@@ -94,6 +97,7 @@ class Connection:
         message_type: type[IncomingMessage] = IncomingMessage,
         on_session_lost: OnSessionLost = "republish_certain",
         hold: bool = False,
+        unheard: bool = False,
     ) -> None:
         limits = connect.properties
         self.protocol = protocol
@@ -113,7 +117,9 @@ class Connection:
         self.resumed = False
         self.doubtful: list[OutgoingMessage] = []
         self._on_session_lost: OnSessionLost = on_session_lost
+        self.unsure = False
         self._hold = hold
+        self._unheard = unheard
         self._message_type = message_type
         self._reader = PacketReader(
             protocol, maximum_packet_size=limits.maximum_packet_size, publish_type=message_type
@@ -216,13 +222,15 @@ class Connection:
 
     def _open(self, server: ServerInfo) -> None:
         # MQTT 3.1 has no Session Present: its Server may have the Session, and there is no knowing.
-        self.resumed = server.session_present or (
-            self.protocol is MQTT_3_1 and not self._connect.clean_start
+        no_word = self.protocol is MQTT_3_1 and not self._connect.clean_start
+        self.resumed = server.session_present or no_word
+        self.unsure = self.resumed and (self._unheard or no_word)
+        self.sender.open(
+            server.receive_maximum, hold=self._hold and (self.unsure or not self.resumed)
         )
-        self.sender.open(server.receive_maximum, hold=self._hold and not self.resumed)
         if self.resumed:
             self.sender.resume()
-            self.receiver.resume()
+            self.receiver.resume(unsure=self.unsure)
         else:
             self.doubtful = self.session.start_anew(self._on_session_lost)
 

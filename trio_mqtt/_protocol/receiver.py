@@ -71,7 +71,7 @@ class Receiver:
         self._receive_maximum = receive_maximum
         self._alias_maximum = topic_alias_maximum
         self._aliases: dict[int, str] = {}  # of this connection only (MQTT-3.3.2-7)
-        self._resumed = False
+        self._resumed = self._unsure = False
         # QoS 2 identifiers that count on this connection, with the message unless it was repeated.
         self._exchanges: dict[int, IncomingMessage | None] = {}
         self._before_puback: deque[IncomingMessage] = deque()
@@ -93,9 +93,15 @@ class Receiver:
             and self._overrun_bytes > _MOST_OVERRUN_BYTES
         )
 
-    def resume(self) -> None:
-        """Go on with the Session that the peer still has: it sends again what is unacknowledged."""
+    def resume(self, *, unsure: bool = False) -> None:
+        """Go on with the Session that the peer still has: it sends again what is unacknowledged.
+
+        Args:
+            unsure: whether it may be a new one, whose first messages have identifiers that we
+                remember of the one before.
+        """
         self._resumed = True
+        self._unsure = unsure
 
     def end(self) -> None:
         """The connection is over; what it leaves unacknowledged is the Session's to remember.
@@ -136,6 +142,8 @@ class Receiver:
             self._before_puback.append(message)
             return True
         packet_id = message.packet_id
+        if self._unsure and not message.dup and packet_id not in self._exchanges:
+            self._session.forget_received(packet_id)  # what is sent again has DUP: MQTT-3.3.1-1
         state = self._session.received.get(packet_id, ReceiverState.UNKNOWN)
         row = RECEIVER[state, ReceiverInput.PUBLISH]
         self._enter(packet_id, row.state)
