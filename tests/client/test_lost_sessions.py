@@ -209,6 +209,32 @@ class TestLost:
             ("a", SubscribeRejected)
         ]
 
+    async def test_a_raise_of_the_qos_refused_then_leaves_what_there_was(
+        self, server: Server, autojump_clock: MockClock
+    ) -> None:
+        async def raise_it(client: trio_mqtt.Client) -> None:
+            with pytest.raises(SubscribeRejected):
+                async with client.subscribe("a", qos=2):
+                    pytest.fail("it is refused")
+
+        async with (
+            open_client(connector=server.connect, client_id="c") as client,
+            client.subscribe("a", qos=1) as messages,
+            trio.open_nursery() as nursery,
+        ):
+            with server.holding(SubAck):
+                nursery.start_soon(raise_it, client)
+                await wait_all_tasks_blocked()
+                server.authorize_subscribe = lambda _client_id, request: (
+                    ReasonCode.QUOTA_EXCEEDED if request.qos == 2 else ReasonCode.SUCCESS
+                )
+                await lose_session(server)
+            await nth_connection(client, 2)
+            await server.wait_until(lambda: "a" in server.sessions["c"].subscriptions)
+            server.publish("a", "goes on", qos=2)
+            message = await messages.receive()
+            assert (message.text(), message.qos) == ("goes on", 1)
+
     async def test_who_waits_for_a_message_of_a_refused_subscription_is_told(
         self, server: Server, autojump_clock: MockClock
     ) -> None:

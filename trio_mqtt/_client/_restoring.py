@@ -55,6 +55,9 @@ class Restorer:
         if connection.unsure and connection.protocol is MQTT_5:
             handling = RetainHandling.SEND_IF_NEW  # perhaps it is there
         routes = self._deliveries.routes.all()
+        for route in routes:
+            if route.pending is not None and route.pending.earlier is not None:
+                start(partial(self._see_to_refusal, route.pending, handling))
         grants = [grant for route in routes if (grant := self._again(route, handling))]
         if grants:
             start(partial(self._let_go, link, grants))
@@ -76,6 +79,16 @@ class Restorer:
             self._lose(route, SubscribeRejected(text))
             return None
         return grant
+
+    @enable_ki_protection
+    async def _see_to_refusal(self, grant: Grant, handling: RetainHandling | None) -> None:
+        """Subscribe as before, if the QoS that was to be raised is refused now."""
+        await grant.done.wait()
+        route = grant.route
+        refused = grant.reason_code is not None and grant.reason_code.is_failure
+        there = self._deliveries.routes.get(route.topic_filter) is route
+        if refused and there and route.pending is None:
+            self._again(route, handling)
 
     def _answered(self, grant: Grant, request: Request) -> None:
         grant.answer(request)
