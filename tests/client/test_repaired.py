@@ -9,7 +9,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from tests.client.moments import PATIENCE, received
-from tests.client.outages import CONNECTED, GOODBYE, grant
+from tests.client.outages import CONNECTED, GOODBYE, grant, lose_session, nth_connection
 from tests.client.support import open_once
 from trio_mqtt import (
     MQTT_5,
@@ -140,6 +140,27 @@ async def test_an_unsubscribe_that_is_too_large_leaves_the_subscription_alive(
             await client.unsubscribe("a", "b/" + "x" * 100)
         server.publish("a", "still", qos=1)
         assert (await messages.receive()).text() == "still"
+
+
+async def test_what_was_unsubscribed_by_hand_is_not_subscribed_again(
+    server: Server, autojump_clock: MockClock
+) -> None:
+    async with (
+        trio_mqtt.open_client(connector=server.connect, client_id="c") as client,
+        client.subscribe("a", qos=1),
+        client.subscribe("b", qos=1) as others,
+        trio.open_nursery() as nursery,
+    ):
+        with server.holding(UnsubAck):
+            nursery.start_soon(client.unsubscribe, "a")
+            await wait_all_tasks_blocked()
+            await lose_session(server)
+        await nth_connection(client, 2)
+        await server.wait_until(lambda: "b" in server.sessions["c"].subscriptions)
+        await wait_all_tasks_blocked()
+        assert server.sessions["c"].subscriptions.keys() == {"b"}
+        server.publish("b", "goes on", qos=1)
+        assert (await others.receive()).text() == "goes on"
 
 
 async def test_no_more_is_read_while_the_answers_are_not_taken(

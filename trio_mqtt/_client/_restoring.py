@@ -54,7 +54,12 @@ class Restorer:
         handling = None
         if connection.unsure and connection.protocol is MQTT_5:
             handling = RetainHandling.SEND_IF_NEW  # perhaps it is there
-        routes = self._deliveries.routes.all()
+        leaving = self._session._state.unsubscribing()
+        routes = [
+            route
+            for route in self._deliveries.routes.all()
+            if route.pending is not None or route.topic_filter not in leaving
+        ]
         for route in routes:
             if route.pending is not None and route.pending.earlier is not None:
                 start(partial(self._see_to_refusal, route.pending, handling))

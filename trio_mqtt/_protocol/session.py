@@ -24,6 +24,7 @@ from trio_mqtt._protocol.records import (
     decode_message,
     encode_progress,
 )
+from trio_mqtt.packets import Unsubscribe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -312,6 +313,17 @@ class SessionState:
         for request in unanswered:
             self.identifiers.release(request.packet.packet_id)
         self.requests.extendleft(reversed(unanswered))
+
+    def unsubscribing(self) -> set[str]:
+        """The Topic Filters of UNSUBSCRIBEs that have no answer yet."""
+        requests = [each for each in self.identifiers.holders() if isinstance(each, Request)]
+        packets = [each.packet for each in [*requests, *self.requests]]
+        return {
+            topic_filter
+            for packet in packets
+            if isinstance(packet, Unsubscribe)
+            for topic_filter in packet.topic_filters
+        }
 
     def start_anew(self, policy: OnSessionLost) -> list[OutgoingMessage]:
         """The Server has no Session of ours: nothing there is remembered (MQTT-3.1.2-4).
