@@ -18,6 +18,7 @@ from trio_mqtt import (
     Session,
     SubscribeRejected,
     UnsubscribeRejected,
+    open_client,
 )
 from trio_mqtt.packets import (
     PubAck,
@@ -146,7 +147,7 @@ async def test_what_was_unsubscribed_by_hand_is_not_subscribed_again(
     server: Server, autojump_clock: MockClock
 ) -> None:
     async with (
-        trio_mqtt.open_client(connector=server.connect, client_id="c") as client,
+        open_client(connector=server.connect, client_id="c") as client,
         client.subscribe("a", qos=1),
         client.subscribe("b", qos=1) as others,
         trio.open_nursery() as nursery,
