@@ -70,3 +70,19 @@ async def test_a_stream_that_comes_closed_is_a_failed_connection() -> None:
         with pytest.raises(trio_mqtt.ConnectFailed, match="broke the connection"):
             async with open_once(connector=connect):
                 pass
+
+
+async def test_a_connector_that_cannot_close_is_heard_of(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    @asynccontextmanager
+    async def connect() -> AsyncGenerator[trio.abc.Stream]:
+        async with server.connect() as stream:
+            yield stream
+        raise ZeroDivisionError
+
+    async with trio_mqtt.open_client(connector=connect, client_id="c") as client:
+        server.drop("c")
+        await client.publish("a", qos=1)
+    assert caplog.text.count("ZeroDivisionError") == 4  # each twice in its traceback
+    assert caplog.text.count("closing the byte stream to the server failed") == 2

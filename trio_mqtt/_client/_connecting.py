@@ -110,9 +110,12 @@ class Dialer:
                         self._loss = error
                     self._over = True
                     scope.deadline = trio.current_time() + self._options.close_timeout
-            except Exception as error:  # noqa: BLE001 - all but failures to connect go on
+            except Exception as error:
                 if not self._over:
                     self._loss = _connecting_failed(error, place.name)
+                else:
+                    text = "closing the byte stream to %s failed"
+                    _logger.warning(text, place.name, exc_info=error)
         if self._loss is not None:
             raise self._loss
         if scope.cancelled_caught and not self._over:
