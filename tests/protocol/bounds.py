@@ -70,6 +70,12 @@ class Bounds:
     strict: bool = True
     receiver: type[Receiver] = Receiver
 
+    def __str__(self) -> str:
+        """What is unusual about them."""
+        usual = Bounds()
+        found = attrs.asdict(self, filter=lambda each, value: value != getattr(usual, each.name))
+        return ", ".join(f"{name} {value}" for name, value in found.items())
+
     @property
     def names(self) -> str:
         """The messages, each a letter."""
