@@ -81,10 +81,12 @@ class Hosts:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **connectors: Connector) -> None:
         self.tried: list[str] = []
         self._connectors = connectors
-        monkeypatch.setattr("trio_mqtt._client._itinerary.open_tcp", self._open)
+        monkeypatch.setattr("trio_mqtt._client._itinerary.open_stream", self._open)
 
     @asynccontextmanager
-    async def _open(self, address: ServerAddress) -> AsyncGenerator[trio.abc.Stream]:
+    async def _open(
+        self, address: ServerAddress, *_options: object
+    ) -> AsyncGenerator[trio.abc.Stream]:
         self.tried.append(address.host)
         async with self._connectors[address.host]() as stream:
             yield stream

@@ -21,6 +21,14 @@ if TYPE_CHECKING:
     from trio_mqtt.packets import ConnAck, Connect
 
 
+_WAITED_FOR: Final = {
+    "resolve": "the name service did not answer",
+    "connect": "no connection was made",
+    "TLS": "the TLS handshake was not complete",
+    "WebSocket": "the WebSocket handshake was not complete",
+    "CONNECT": "the server did not answer",
+}
+"""What a timeout says, by stage."""
 _logger = logging.getLogger("trio_mqtt")
 
 
@@ -99,6 +107,7 @@ class Dialer:
     async def _attempt(self, place: Place, protocol: Protocol, deadline: float) -> None:
         """Make one connection and serve it to its end."""
         self._begin()
+        place.progress.stage = "connect"
         with trio.CancelScope(deadline=deadline) as scope:
             try:
                 connect = await self._connect_packet(place, protocol)
@@ -119,8 +128,8 @@ class Dialer:
         if self._loss is not None:
             raise self._loss
         if scope.cancelled_caught and not self._over:
-            stage = "connect" if self._link is None else "CONNECT"
-            what = "no connection was made" if self._link is None else "the server did not answer"
+            stage = place.progress.stage
+            what = _WAITED_FOR[stage]
             message = (
                 f"cannot connect to {place.name}: {what} within {self._options.connect_timeout:g} s"
             )
@@ -145,6 +154,7 @@ class Dialer:
     ) -> None:
         link = self._link = self._new_link(place.name, stream, connect, protocol)
         session = self._session
+        place.progress.enter("CONNECT", f"saying {protocol.title}")
         try:
             unheard, session._unheard = session._unheard, True  # until there is an answer
             connack = await link.handshake()

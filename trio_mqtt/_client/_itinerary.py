@@ -9,7 +9,8 @@ import attrs
 import trio
 
 from trio_mqtt._errors import ConnectFailed
-from trio_mqtt._transports.tcp import open_tcp
+from trio_mqtt._transports.opening import StreamOptions, open_stream
+from trio_mqtt._transports.progress import Progress
 from trio_mqtt._transports.url import parse_url
 
 if TYPE_CHECKING:
@@ -31,12 +32,14 @@ class Place:
     Attributes:
         name: the address for people, without credentials.
         connector: makes the byte stream.
+        progress: how far that has come.
         username: the User Name of the URL, or None.
         password: the Password of the URL, or None.
     """
 
     name: str
     connector: Connector
+    progress: Progress
     username: str | None = attrs.field(repr=False)
     password: str | None = attrs.field(repr=False)
 
@@ -47,27 +50,36 @@ class Itinerary:
     Args:
         url: one URL, several, or an asynchronous callable that makes one at each attempt.
         connector: makes the byte stream instead of what the URL says, or None.
+        options: what is said of the byte stream beside the URL.
 
     Raises:
-        ValueError: a URL cannot be read, or there is none.
+        TypeError: an option is of another type.
+        ValueError: a URL cannot be read, or there is none; or nothing needs an option.
     """
 
-    def __init__(self, url: URL, connector: Connector | None) -> None:
+    def __init__(
+        self,
+        url: URL,
+        connector: Connector | None,
+        options: StreamOptions = StreamOptions(),  # noqa: B008 - it is frozen
+    ) -> None:
         self._connector = connector
+        self._options = options
         self._make: Callable[[], Awaitable[str]] | None = None
         self._places: list[Place] = []
         self._position = 0
         self._detour: Place | None = None
         self._hops = 0
         if isinstance(url, str):
-            self._places = [self._place(url)]
-        elif callable(url):
+            url = [url]
+        if callable(url):
             self._make = url
         else:
             self._places = [self._place(each) for each in url]
             if not self._places:
                 message = "url is empty; give at least one URL of a server"
                 raise ValueError(message)
+            options.check([] if connector else [parse_url(each) for each in url])
 
     def __len__(self) -> int:
         """How many places there are to try."""
@@ -83,7 +95,14 @@ class Itinerary:
         address = parse_url(url)
         own = self._connector
         name = "the server" if own and url == DEFAULT_URL else address.name
-        return Place(name, own or partial(open_tcp, address), address.username, address.password)
+        progress = Progress(name)
+        return Place(
+            name,
+            own or partial(open_stream, address, progress, self._options),
+            progress,
+            address.username,
+            address.password,
+        )
 
     async def next(self, deadline: float) -> Place:
         """The place to try now.

@@ -93,7 +93,7 @@ class Link:
         """Send CONNECT and wait for the answer, whatever it is.
 
         Raises:
-            ConnectFailed: the Server closed, or broke the connection.
+            ConnectFailed: the Server closed or broke the connection, or refused it in TLS.
             RemoteProtocolError: it sent something else.
         """
         connection = self.connection
@@ -116,6 +116,8 @@ class Link:
             what_happened = f"cannot connect to {self.name}, which broke the protocol"
             raise _told_of(error, what_happened) from error
         except _GONE as error:
+            if isinstance(error.__cause__, ConnectFailed):  # the transport knows better
+                raise error.__cause__ from error.__cause__.__cause__
             how = "broke the connection"
             cause = error
         self.hung_up = not heard

@@ -14,8 +14,10 @@ from trio_mqtt._client._outgoing import own_instance
 from trio_mqtt._client._reconnecting import Reconnect
 from trio_mqtt._client._session import Session
 from trio_mqtt._client._supervisor import Supervisor
+from trio_mqtt._transports.opening import StreamOptions
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 
     from trio_mqtt._client._itinerary import Place
@@ -38,6 +40,9 @@ async def open_client(  # noqa: PLR0913 - the options of CONNECT, each by name
     password: str | bytes | None = None,
     credentials: Callable[[], Awaitable[Credentials]] | None = None,
     will: Will | None = None,
+    ssl_context: ssl.SSLContext | Callable[[], Awaitable[ssl.SSLContext]] | None = None,
+    websocket_headers: Sequence[tuple[str, str]]
+    | Callable[[], Awaitable[Sequence[tuple[str, str]]]] = (),
     keep_alive: int = 60,
     reconnect: Reconnect | None = _RECONNECT,
     on_session_lost: Literal["republish_certain", "republish", "fail"] = "republish_certain",
@@ -64,9 +69,11 @@ async def open_client(  # noqa: PLR0913 - the options of CONNECT, each by name
     Cancelled while it enters, it closes what it has opened.
 
     Args:
-        url: ``mqtt://host:port``; user name and password may stand in it. Or several, tried in
-            order, that name one Server or a cluster; or an asynchronous callable that makes one
-            at each attempt.
+        url: ``mqtt://host:port``, ``mqtts://`` for TLS, ``ws://`` and ``wss://`` for WebSocket
+            without and with TLS, or ``mqtt+unix:///path``; user name and password may stand in
+            it. Without a port it is 1883, 8883, 80 or 443, and a WebSocket URL without a path has
+            ``/mqtt``. Or several, tried in order, that name one Server or a cluster; or an
+            asynchronous callable that makes one at each attempt.
         connector: makes the byte stream; see `trio_mqtt.abc.Connector`. What the URL says, if one
             is given beside it, is used for credentials and in messages.
         client_id: the Client Identifier; by default 23 random letters and digits.
@@ -78,6 +85,11 @@ async def open_client(  # noqa: PLR0913 - the options of CONNECT, each by name
         password: the Password, in place of that in the URL.
         credentials: an asynchronous callable that returns both at each attempt, in place of them.
         will: what the Server publishes when this client dies.
+        ssl_context: what TLS trusts, and the client's own certificate; or an asynchronous callable
+            that makes it at each attempt. By default what the system trusts is trusted, and the
+            host name is checked.
+        websocket_headers: more headers for the request of WebSocket; or an asynchronous callable
+            that makes them at each attempt.
         keep_alive: the Server is sent something at least this often, in seconds; 0 for never
             (3.1.2.10). MQTT 5.0 Servers may choose another interval.
         reconnect: how to get a lost connection back; None fails on the first loss.
@@ -131,7 +143,8 @@ async def open_client(  # noqa: PLR0913 - the options of CONNECT, each by name
         topic_alias_maximum=topic_alias_maximum,
         user_properties=user_properties,
     )
-    itinerary = Itinerary(url, connector)
+    streams = StreamOptions(ssl_context=ssl_context, websocket_headers=websocket_headers)
+    itinerary = Itinerary(url, connector, streams)
     if session is None:
         session = Session._for_one_client(client_id, reconnects=reconnect is not None)
 

@@ -233,6 +233,9 @@ async def open_proxy(
         OSError: the port is taken.
     """
     address = parse_url(url)
+    if not address.host:
+        message = "a proxy needs the URL of a server with a host and a port, not of a Unix socket"
+        raise ValueError(message)
     async with _open(partial(open_tcp, address), faults, port, address.scheme) as network:
         yield network
 

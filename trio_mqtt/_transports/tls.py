@@ -1,0 +1,169 @@
+"""TLS, by `trio.SSLStream`."""
+
+from __future__ import annotations
+
+import ssl
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+
+from trio_mqtt._errors import ConnectFailed
+from trio_mqtt._transports.tcp import open_tcp
+from trio_mqtt._transports.tls_failures import (
+    WORTH_A_LOOK,
+    describe_failure,
+    describe_loss,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from trio_mqtt._transports.progress import Progress
+    from trio_mqtt._transports.url import ServerAddress
+
+_GOODBYE_TIMEOUT: Final = 1.0
+"""How long close_notify may take to leave, in seconds; a dead connection does not take it."""
+_LOOK_TIMEOUT: Final = 2.0
+"""How long a look at a refused certificate may take, in seconds."""
+_NO_CHECK_TIME: Final = 0x20_0000
+"""X509_V_FLAG_NO_CHECK_TIME, which the standard library does not name."""
+
+_SSLStream = trio.SSLStream[trio.SocketStream]
+
+
+class TLSStream(trio.abc.Stream):
+    """A `trio.SSLStream` after its handshake, which tells why it breaks.
+
+    From TLS 1.3 on a Server judges the client's certificate after the handshake of the client is
+    over, so that a refusal comes when the first bytes are read.
+
+    Args:
+        stream: the stream.
+        address: the Server, for messages.
+
+    Attributes:
+        refusal: the error for a connection that broke by TLS before anything came, or None.
+    """
+
+    def __init__(self, stream: _SSLStream, address: ServerAddress) -> None:
+        self.refusal: ConnectFailed | None = None
+        self._stream = stream
+        self._address = address
+        self._heard = False
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        """Receive as `trio.SSLStream` does."""
+        try:
+            data = await self._stream.receive_some(max_bytes)
+        except trio.BrokenResourceError as error:
+            raise self._broken(error) from self._reason(error)
+        self._heard = True
+        return data
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Send as `trio.SSLStream` does."""
+        try:
+            await self._stream.send_all(data)
+        except trio.BrokenResourceError as error:
+            raise self._broken(error) from self._reason(error)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Wait as `trio.SSLStream` does."""
+        await self._stream.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        """Send close_notify if that takes little time, and close."""
+        with trio.move_on_after(_GOODBYE_TIMEOUT), suppress(ssl.SSLError):
+            await self._stream.aclose()
+
+    def _broken(self, error: trio.BrokenResourceError) -> trio.BrokenResourceError:
+        return trio.BrokenResourceError(describe_loss(error.__cause__ or error))
+
+    def _reason(self, error: trio.BrokenResourceError) -> Exception:
+        """The cause of a broken stream: a `ConnectFailed` if the Server has refused us."""
+        cause = error.__cause__
+        if not isinstance(cause, ssl.SSLError):
+            return error
+        if self._heard or isinstance(cause, ssl.SSLEOFError):
+            reason = ConnectionError(describe_loss(cause))
+            reason.__cause__ = cause
+            return reason
+        self.refusal = _failed(self._address, cause, None)
+        return self.refusal
+
+
+@asynccontextmanager
+async def open_tls(
+    transport: trio.SocketStream,
+    address: ServerAddress,
+    context: ssl.SSLContext,
+    progress: Progress,
+) -> AsyncGenerator[TLSStream]:
+    """Speak TLS on a stream.
+
+    Args:
+        transport: the stream.
+        address: the Server, whose name the certificate has to have.
+        context: what is trusted, and who we are.
+        progress: is told the stage.
+
+    Raises:
+        ConnectFailed: the handshake has failed (stage ``TLS``).
+    """
+    progress.enter("TLS", "the handshake begins")
+    stream = trio.SSLStream(transport, context, server_hostname=_server_hostname(address))
+    try:
+        await stream.do_handshake()
+    except trio.BrokenResourceError as error:
+        cause = error.__cause__ or error
+        certificate = None
+        if getattr(cause, "verify_code", None) in WORTH_A_LOOK:
+            certificate = await _look_at_certificate(address, context)
+        raise _failed(address, cause, certificate) from cause
+    cipher = stream.cipher() or ("none",)
+    protocol = stream.selected_alpn_protocol()
+    progress.note(
+        f"{stream.version()} with {cipher[0]}" + (f", ALPN {protocol}" if protocol else "")
+    )
+    async with TLSStream(stream, address) as told:
+        yield told
+
+
+def _server_hostname(address: ServerAddress) -> str:
+    """The name for SNI and for the certificate: without the final dot, and the zone of IPv6."""
+    return address.host.partition("%")[0].rstrip(".")
+
+
+def _failed(
+    address: ServerAddress, cause: BaseException, certificate: dict[str, Any] | None
+) -> ConnectFailed:
+    what = describe_failure(address, cause, certificate)
+    failed = ConnectFailed(f"cannot connect to {address.name}: {what}", stage="TLS")
+    failed.__cause__ = cause
+    return failed
+
+
+async def _look_at_certificate(
+    address: ServerAddress, context: ssl.SSLContext
+) -> dict[str, Any] | None:
+    """What a certificate says that has another name or is out of date; None if that fails, too.
+
+    OpenSSL keeps nothing of a certificate that it refuses. So there is another connection, for
+    which name and date do not matter; it is closed after the handshake.
+    """
+    lax = ssl.create_default_context()
+    lax.check_hostname = False
+    lax.verify_flags |= ssl.VerifyFlags(_NO_CHECK_TIME)
+    for authority in context.get_ca_certs(binary_form=True):
+        lax.load_verify_locations(cadata=authority)
+    with (
+        trio.move_on_after(_LOOK_TIMEOUT),
+        suppress(ConnectFailed, trio.BrokenResourceError, ssl.SSLError),
+    ):
+        async with open_tcp(address) as transport:
+            stream = trio.SSLStream(transport, lax, server_hostname=_server_hostname(address))
+            await stream.do_handshake()
+            found: dict[str, Any] | None = stream.getpeercert()
+            return found
+    return None
