@@ -77,7 +77,9 @@ class Journal:
     @property
     def last_change(self) -> int:
         """The number of the batch with the last change, so that all changes are on disk with it."""
-        return self.open_batch - self.is_empty
+        if not self.is_empty:
+            return self.open_batch
+        return self.committed if self._taken is None else self._taken.number
 
     def put(self, key: RecordKey, value: OutgoingMessage | bytes) -> int:
         """Note that a record is to be written; returns the batch that it is in."""
