@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
     from pathlib import Path
     from typing import Self
 
@@ -32,10 +32,12 @@ class RealServer:
     Attributes:
         port: where it listens, on 127.0.0.1.
         log: what it has to say.
+        more_ports: those of further listeners.
     """
 
     port: int
     log: Path
+    more_ports: tuple[int, ...] = ()
 
     @property
     def url(self) -> str:
@@ -97,12 +99,20 @@ def wait_until_ready(process: subprocess.Popen[bytes], port: int, log: Path) -> 
             process.wait(POLL_INTERVAL)
 
 
-def start_mosquitto(directory: Path) -> tuple[subprocess.Popen[bytes], RealServer]:
-    """Start Mosquitto in an empty directory, on another port if one is taken meanwhile."""
+def start_mosquitto(
+    directory: Path, listeners: Sequence[str] = ()
+) -> tuple[subprocess.Popen[bytes], RealServer]:
+    """Start Mosquitto in an empty directory, on another port if one is taken meanwhile.
+
+    Args:
+        directory: for all that it writes.
+        listeners: the settings of further listeners, each with a port of its own.
+    """
     program = find_mosquitto()
     log = directory / "mosquitto.log"
     for attempt in range(1, ATTEMPTS + 1):
         port = free_port()
+        more_ports = tuple(free_port() for _ in listeners)
         configuration = directory / "mosquitto.conf"
         configuration.write_text(
             f"listener {port} 127.0.0.1\n"
@@ -111,6 +121,10 @@ def start_mosquitto(directory: Path) -> tuple[subprocess.Popen[bytes], RealServe
             f"persistence_location {directory}/\n"
             "max_queued_messages 0\n"  # by default it drops what a burst exceeds
             "user root\n"  # which has no effect unless root starts it
+            + "".join(
+                f"listener {number} 127.0.0.1\n{settings}\n"
+                for number, settings in zip(more_ports, listeners, strict=True)
+            )
         )
         with log.open("wb") as output:
             process = subprocess.Popen(
@@ -123,7 +137,7 @@ def start_mosquitto(directory: Path) -> tuple[subprocess.Popen[bytes], RealServe
             if isinstance(error, ServerDied) and attempt < ATTEMPTS:
                 continue
             raise
-        return process, RealServer(port=port, log=log)
+        return process, RealServer(port=port, log=log, more_ports=more_ports)
     raise AssertionError  # the last attempt returns or raises
 
 
@@ -173,9 +187,9 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextlib.contextmanager
-def run_mosquitto(directory: Path) -> Generator[RealServer]:
-    """Run Mosquitto for the length of a block."""
-    process, server = start_mosquitto(directory)
+def run_mosquitto(directory: Path, listeners: Sequence[str] = ()) -> Generator[RealServer]:
+    """Run Mosquitto for the length of a block; see `start_mosquitto`."""
+    process, server = start_mosquitto(directory, listeners)
     try:
         yield server
     finally:

@@ -44,6 +44,7 @@ from trio_mqtt._protocol.server_info import ServerInfo
 from trio_mqtt._storage.memory import MemoryStorage
 from trio_mqtt._storage.sqlite import SQLiteStorage
 from trio_mqtt._topics import topic_matches
+from trio_mqtt._transports.tls_context import make_ssl_context
 
 __all__ = [
     "MQTT_3_1",
@@ -87,6 +88,7 @@ __all__ = [
     "SubscriptionStatistics",
     "UnsubscribeRejected",
     "Will",
+    "make_ssl_context",
     "open_client",
     "topic_matches",
 ]
@@ -95,4 +97,4 @@ __all__ = [
 for _public in [globals()[_name] for _name in __all__]:
     if isinstance(_public, type) or hasattr(_public, "__wrapped__"):
         _public.__module__ = __name__
-topic_matches.__module__ = __name__
+make_ssl_context.__module__ = topic_matches.__module__ = __name__

@@ -99,6 +99,7 @@ class Link:
         connection = self.connection
         heard = False
         how = "closed the connection"
+        what = ""
         cause: BaseException | None = None
         try:
             await self._stream.send_all(b"".join(connection.output.take()))
@@ -119,12 +120,13 @@ class Link:
             if isinstance(error.__cause__, ConnectFailed):  # the transport knows better
                 raise error.__cause__ from error.__cause__.__cause__
             how = "broke the connection"
+            what = f" ({_cause(error)})"
             cause = error
         self.hung_up = not heard
         when = "in the middle of its answer" if heard else "before it sent a byte"
         message = (
-            f"cannot connect to {self.name}: the server {how} {when}; is it an MQTT server, and "
-            f"does it speak {connection.protocol.title}?"
+            f"cannot connect to {self.name}: the server {how} {when}{what}; is it an MQTT server, "
+            f"and does it speak {connection.protocol.title}?"
         )
         raise ConnectFailed(message, stage="CONNECT") from cause
 

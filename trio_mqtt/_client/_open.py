@@ -85,9 +85,9 @@ async def open_client(  # noqa: PLR0913 - the options of CONNECT, each by name
         password: the Password, in place of that in the URL.
         credentials: an asynchronous callable that returns both at each attempt, in place of them.
         will: what the Server publishes when this client dies.
-        ssl_context: what TLS trusts, and the client's own certificate; or an asynchronous callable
-            that makes it at each attempt. By default what the system trusts is trusted, and the
-            host name is checked.
+        ssl_context: what TLS trusts, and the client's own certificate, as `make_ssl_context` makes
+            it; or an asynchronous callable that makes it at each attempt. By default what the
+            system trusts is trusted, and the host name is checked.
         websocket_headers: more headers for the request of WebSocket; or an asynchronous callable
             that makes them at each attempt.
         keep_alive: the Server is sent something at least this often, in seconds; 0 for never

@@ -29,7 +29,39 @@ _LOOK_TIMEOUT: Final = 2.0
 _NO_CHECK_TIME: Final = 0x20_0000
 """X509_V_FLAG_NO_CHECK_TIME, which the standard library does not name."""
 
-_SSLStream = trio.SSLStream[trio.SocketStream]
+
+class _Transport(trio.abc.Stream):
+    """What is beneath TLS, which keeps a failure to send to itself until something has come.
+
+    A Server that refuses us says so and closes. If that is quicker than what we send first, that
+    cannot be sent any more, but what the Server has said can still be read: it tells more.
+
+    Args:
+        stream: the stream.
+
+    Attributes:
+        lenient: whether a failure to send waits until the stream is read.
+    """
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self.lenient = False
+        self._stream = stream
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        try:
+            await self._stream.send_all(data)
+        except trio.BrokenResourceError:
+            if not self.lenient:
+                raise
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        return await self._stream.receive_some(max_bytes)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
 
 
 class TLSStream(trio.abc.Stream):
@@ -46,9 +78,11 @@ class TLSStream(trio.abc.Stream):
         refusal: the error for a connection that broke by TLS before anything came, or None.
     """
 
-    def __init__(self, stream: _SSLStream, address: ServerAddress) -> None:
+    def __init__(self, stream: trio.SSLStream[_Transport], address: ServerAddress) -> None:
         self.refusal: ConnectFailed | None = None
         self._stream = stream
+        self._transport = stream.transport_stream
+        self._transport.lenient = True
         self._address = address
         self._heard = False
 
@@ -57,8 +91,10 @@ class TLSStream(trio.abc.Stream):
         try:
             data = await self._stream.receive_some(max_bytes)
         except trio.BrokenResourceError as error:
-            raise self._broken(error) from self._reason(error)
+            lost = self._lost(error)
+            raise lost from lost.__cause__
         self._heard = True
+        self._transport.lenient = False
         return data
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
@@ -66,7 +102,8 @@ class TLSStream(trio.abc.Stream):
         try:
             await self._stream.send_all(data)
         except trio.BrokenResourceError as error:
-            raise self._broken(error) from self._reason(error)
+            lost = self._lost(error)
+            raise lost from lost.__cause__
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait as `trio.SSLStream` does."""
@@ -77,25 +114,23 @@ class TLSStream(trio.abc.Stream):
         with trio.move_on_after(_GOODBYE_TIMEOUT), suppress(ssl.SSLError):
             await self._stream.aclose()
 
-    def _broken(self, error: trio.BrokenResourceError) -> trio.BrokenResourceError:
-        return trio.BrokenResourceError(describe_loss(error.__cause__ or error))
-
-    def _reason(self, error: trio.BrokenResourceError) -> Exception:
-        """The cause of a broken stream: a `ConnectFailed` if the Server has refused us."""
-        cause = error.__cause__
-        if not isinstance(cause, ssl.SSLError):
-            return error
-        if self._heard or isinstance(cause, ssl.SSLEOFError):
-            reason = ConnectionError(describe_loss(cause))
-            reason.__cause__ = cause
-            return reason
-        self.refusal = _failed(self._address, cause, None)
-        return self.refusal
+    def _lost(self, error: trio.BrokenResourceError) -> trio.BrokenResourceError:
+        """The same error, with the reason as its cause: `refusal`, if it is one."""
+        found = error.__cause__ or error
+        reason: Exception
+        if self._heard or not isinstance(found, ssl.SSLError) or isinstance(found, ssl.SSLEOFError):
+            reason = ConnectionError(describe_loss(found, heard=self._heard))
+            reason.__cause__ = found
+        else:
+            reason = self.refusal = _failed(self._address, found, None)
+        broken = trio.BrokenResourceError(str(reason))
+        broken.__cause__ = reason
+        return broken
 
 
 @asynccontextmanager
 async def open_tls(
-    transport: trio.SocketStream,
+    transport: trio.abc.Stream,
     address: ServerAddress,
     context: ssl.SSLContext,
     progress: Progress,
@@ -112,7 +147,7 @@ async def open_tls(
         ConnectFailed: the handshake has failed (stage ``TLS``).
     """
     progress.enter("TLS", "the handshake begins")
-    stream = trio.SSLStream(transport, context, server_hostname=_server_hostname(address))
+    stream = trio.SSLStream(_Transport(transport), context, server_hostname=certified_name(address))
     try:
         await stream.do_handshake()
     except trio.BrokenResourceError as error:
@@ -130,7 +165,7 @@ async def open_tls(
         yield told
 
 
-def _server_hostname(address: ServerAddress) -> str:
+def certified_name(address: ServerAddress) -> str:
     """The name for SNI and for the certificate: without the final dot, and the zone of IPv6."""
     return address.host.partition("%")[0].rstrip(".")
 
@@ -162,7 +197,7 @@ async def _look_at_certificate(
         suppress(ConnectFailed, trio.BrokenResourceError, ssl.SSLError),
     ):
         async with open_tcp(address) as transport:
-            stream = trio.SSLStream(transport, lax, server_hostname=_server_hostname(address))
+            stream = trio.SSLStream(transport, lax, server_hostname=certified_name(address))
             await stream.do_handshake()
             found: dict[str, Any] | None = stream.getpeercert()
             return found

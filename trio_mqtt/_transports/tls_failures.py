@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from typing import TYPE_CHECKING, Any, Final
 
@@ -40,6 +41,7 @@ VERIFICATION: Final[Mapping[int, str]] = {
 }
 """What is wrong with the Server's certificate, by OpenSSL's X509_V_ERR_ number."""
 
+_TEXT: Final = re.compile(r"\[SSL\] (.+) \(_ssl\.c:\d+\)")
 _NO_TLS: Final = "it does not speak TLS there; is it {plain}:// on that port?"
 _OLD: Final = (
     "there is no version of TLS that both sides accept; here that is 1.2 or later, unless the "
@@ -95,21 +97,37 @@ def describe_failure(
         text = text.format(dates=_dates(certificate), names=_names(certificate))
         return f"the server's certificate {text} ({cause.verify_message})"
     if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError):
-        text = REASONS.get(cause.reason or "", "the TLS handshake failed")
-        return f"{text.format(plain=plain, host=address.host)} ({cause.reason or cause})"
+        reason = _reason(cause)
+        text = REASONS.get(reason, "the TLS handshake failed")
+        return f"{text.format(plain=plain, host=address.host)} ({reason})"
     return (
         "the server ended the connection during the TLS handshake; does it speak TLS on that "
         f"port, or is it {plain}://?"
     )
 
 
-def describe_loss(cause: BaseException) -> str:
-    """How a connection with TLS has broken."""
+def describe_loss(cause: BaseException, *, heard: bool) -> str:
+    """How a connection with TLS has broken.
+
+    Args:
+        cause: the error of the standard library, or of the stream beneath.
+        heard: whether anything had come from the Server after the handshake.
+    """
     if isinstance(cause, ssl.SSLEOFError):
-        return "the server closed the connection without a close_notify of TLS"
-    if isinstance(cause, ssl.SSLError):
-        return f"TLS failed ({cause.reason or cause})"
-    return str(cause)
+        text = "the server closed the connection without a close_notify of TLS"
+    elif isinstance(cause, ssl.SSLError):
+        text = f"TLS failed ({_reason(cause)})"
+    else:
+        text = str(cause)
+    if heard:
+        return text
+    return f"{text}; some servers do that if they want a client certificate, or another one"
+
+
+def _reason(error: ssl.SSLError) -> str:
+    """The name of the reason; the standard library knows only some, and the text of all."""
+    words = _TEXT.match(str(error))
+    return error.reason or (words[1].upper().replace(" ", "_") if words else str(error))
 
 
 def _names(certificate: Mapping[str, Any] | None) -> str:
