@@ -66,7 +66,7 @@ WINDOW_1: Final = world(qos=(1, 1), window=1, breaks=1, crashes=1)
 WORKING: Final = world(qos=(2,), slow_disk=True, works=True)
 STRICT: Final = Bounds(breaks=0, crashes=0)
 STRICT_1: Final = Bounds(qos=(1, 1), breaks=0, crashes=0)
-STRICT_FAULTS: Final = Bounds(breaks=1, crashes=1)
+STRICT_FAULTS: Final = Bounds(breaks=1, crashes=0)
 HASTY: Final = Bounds(breaks=1, crashes=0, receiver=HastyReceiver)
 
 # -- the tables --------------------------------------------------------------------------------
@@ -196,8 +196,8 @@ def test_all_rows_are_there() -> None:
 
 @pytest.mark.parametrize("bounds", [CHANGING_MIND, REJECTING, REPEATING_REJECTING, STRANGE])
 def test_some_rows_are_never_asked_for(bounds: Bounds, monkeypatch: pytest.MonkeyPatch) -> None:
-    for key in UNASKED:
-        monkeypatch.delitem(RECEIVER, key)
+    rows = {key: row for key, row in RECEIVER.items() if key not in UNASKED}
+    monkeypatch.setattr("trio_mqtt._protocol.receiver.RECEIVER", rows)
     assert explore(bounds).trace is None
 
 
@@ -435,7 +435,7 @@ GUARDS: Final = [
         "load",
         "self._last_sequence = sequence",
         "pass",
-        world(breaks=1, crashes=1),
+        world(qos=(1, 1), breaks=0, crashes=1),
     ),
     Guard(
         "settled identifiers are known after a restart",
