@@ -94,6 +94,7 @@ READABLE = {
     r"<[^<>]*function[^<>]*>": "...",
     r"\bCredentials\b": "tuple[str | None, str | bytes | None]",
     r"\bInitial\b": "Literal['fail', 'retry', 'background']",
+    r"\bStrPath\b": "str | os.PathLike[str]",
     r"\bQueueOverflow\b": "Literal['wait', 'error', 'drop_oldest']",
 }
 """What stands in signatures for private names, and for defaults whose repr is no Python."""

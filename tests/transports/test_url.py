@@ -74,6 +74,7 @@ BAD: Final = [
     ("mqtt://[::1", "cannot be read"),
     ("mqtt://me:secret@[::1", "cannot be read"),
     ("mqtt://[secret]", "cannot be read|an IPv6 address"),
+    ("mqtt://[v1.secret]", "an IPv6 address"),
     ("mqtt://[::1]1883", "cannot be read|behind the \\]"),
     ("mqtt://me:secret@a\u2100b", "cannot be read"),
     ("mqtt://me:sec%ret@host", "a % in its password"),
