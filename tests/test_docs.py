@@ -1,7 +1,8 @@
 """The documentation is complete, and what it shows works.
 
 What stands at a Python prompt is compared with what happens. A block of Python code is run against
-the in-process server, with ``mqtt://localhost`` standing for its address:
+the in-process server, with ``mqtt://localhost`` standing for its address, and ``mqtts://localhost``
+for one with TLS, whose files are in the current directory:
 
 - a program, which ends with ``trio.run(main)``, by itself;
 - a fragment as the body of an asynchronous function that has a connected ``client``.
@@ -25,6 +26,7 @@ import pytest
 import trio
 
 import trio_mqtt
+from tests.transports.support import CA, demanding_context, encrypted_key, open_tls_server
 from trio_mqtt.testing import open_server
 
 ROOT: Final = Path(__file__).parent.parent
@@ -100,6 +102,17 @@ async def run_block(source: str, expected: list[str] | None, url: str) -> None:
         assert printed.lines == expected
 
 
+async def run_with_tls(source: str, expected: list[str] | None, directory: Path) -> None:
+    """Run a program for which there are a Server with TLS, and files in the directory."""
+    CA.cert_pem.write_to_path(directory / "authority.pem")
+    certificate = CA.issue_cert("client.test")
+    certificate.cert_chain_pems[0].write_to_path(directory / "client.pem")
+    (directory / "client.key").write_bytes(encrypted_key(certificate, b"open sesame"))
+    async with open_tls_server(demanding_context()) as server:
+        address = f"mqtts://localhost:{server.port}"
+        await run_block(source.replace("mqtts://localhost", address), expected, "mqtt://nowhere")
+
+
 @each_page
 async def test_the_code_of_a_page_runs(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -110,6 +123,9 @@ async def test_the_code_of_a_page_runs(
         await directory.mkdir()
         monkeypatch.chdir(directory)
         with trio.fail_after(LONGEST_RUN):
+            if "mqtts://localhost" in source:
+                await run_with_tls(source, expected, tmp_path / str(number))
+                continue
             async with open_server(port=0) as server:
                 assert server.url is not None
                 await run_block(source, expected, server.url)

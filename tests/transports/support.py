@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import trio
 import trustme
+from cryptography.hazmat.primitives import serialization
 
 from trio_mqtt.testing import Server, open_server
 from trio_mqtt.testing._background import open_background
@@ -34,6 +35,16 @@ def show(context: ssl.SSLContext, certificate: trustme.LeafCert) -> None:
     """Let it show this certificate."""
     with certificate.private_key_and_cert_chain_pem.tempfile() as path:
         context.load_cert_chain(path)
+
+
+def encrypted_key(certificate: trustme.LeafCert, password: bytes) -> bytes:
+    """The private key of a certificate, in PEM, encrypted."""
+    key = serialization.load_pem_private_key(certificate.private_key_pem.bytes(), None)
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(password),
+    )
 
 
 def server_context(certificate: trustme.LeafCert = CERTIFICATE) -> ssl.SSLContext:

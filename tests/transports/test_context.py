@@ -6,7 +6,6 @@ import ssl
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-from cryptography.hazmat.primitives import serialization
 
 import trio_mqtt
 from tests.client.support import open_once
@@ -14,6 +13,7 @@ from tests.transports.support import (
     CA,
     OTHER_CA,
     demanding_context,
+    encrypted_key,
     open_tls_server,
 )
 
@@ -27,18 +27,12 @@ OTHER: Final = OTHER_CA.issue_cert("client.test")
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
     """A directory with files of all kinds."""
-    key = serialization.load_pem_private_key(CLIENT.private_key_pem.bytes(), None)
-    encrypted = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.BestAvailableEncryption(b"secret"),
-    )
     contents = {
         "ca.pem": CA.cert_pem.bytes(),
         "client.pem": b"".join(pem.bytes() for pem in CLIENT.cert_chain_pems),
         "key.pem": CLIENT.private_key_pem.bytes(),
         "both.pem": CLIENT.private_key_and_cert_chain_pem.bytes(),
-        "encrypted.pem": encrypted,
+        "encrypted.pem": encrypted_key(CLIENT, b"secret"),
         "other.pem": OTHER.private_key_pem.bytes(),
         "text.pem": b"hello",
         "der.pem": b"\x30\x82\x01\x00",

@@ -241,6 +241,18 @@ async def test_an_mqtt_server_without_tls() -> None:
     assert caught.value.stage == "TLS"
 
 
+async def test_mqtt_without_tls_to_a_server_that_wants_it() -> None:
+    async def serve(stream: trio.SocketStream) -> None:
+        async with stream:
+            await stream.receive_some()
+            await stream.send_all(b"\x15\x03\x01\x00\x02\x02\x46")
+
+    async with listen(serve) as port:
+        with pytest.raises(trio_mqtt.RemoteProtocolError, match="has to begin with mqtts://"):
+            async with open_once(f"mqtt://127.0.0.1:{port}"):
+                raise AssertionError("not reached")
+
+
 def test_what_openssl_says_that_is_in_no_table() -> None:
     error = ssl.SSLCertVerificationError("odd")
     error.verify_code, error.verify_message = 99, "odd"

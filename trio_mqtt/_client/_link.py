@@ -34,6 +34,8 @@ _MOST_OUTPUT: Final = 4 * 1024 * 1024
 """Nothing is read while so many bytes wait to be sent."""
 _LOOKS: Final = 4
 """How often overdue acknowledgements are looked for within the ack_timeout."""
+_TLS_ALERT: Final = b"\x15\x03"
+"""How a Server with TLS begins its answer to a CONNECT without; MQTT has no such packet."""
 _GONE: Final = (trio.BrokenResourceError, trio.ClosedResourceError)
 """How a stream fails; the second if whoever made it, a tunnel perhaps, closes it under us."""
 _logger = logging.getLogger("trio_mqtt")
@@ -97,7 +99,8 @@ class Link:
             RemoteProtocolError: it sent something else.
         """
         connection = self.connection
-        heard = False
+        heard = heard_before = False
+        data: bytes | bytearray = b""
         how = "closed the connection"
         what = ""
         cause: BaseException | None = None
@@ -107,7 +110,7 @@ class Link:
                 data = await self._stream.receive_some()
                 if not data:
                     break
-                heard = True
+                heard, heard_before = True, heard
                 connection.receive_data(data)
                 for event in connection.next_events():
                     if isinstance(event, ConnAck):
@@ -115,6 +118,8 @@ class Link:
                         return event
         except RemoteProtocolError as error:
             what_happened = f"cannot connect to {self.name}, which broke the protocol"
+            if not heard_before and data.startswith(_TLS_ALERT):
+                what_happened += " (it speaks TLS there; the URL has to begin with mqtts://)"
             raise _told_of(error, what_happened) from error
         except _GONE as error:
             if isinstance(error.__cause__, ConnectFailed):  # the transport knows better

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import ssl
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar, cast
 
 import attrs
@@ -171,13 +172,19 @@ async def _find_context(
     if isinstance(given, ssl.SSLContext):
         return given
     if given is None:
-        return ssl.create_default_context()
+        return _default_context()
     progress.enter("TLS", "asking for the SSLContext")
     context = await _ask(given, "ssl_context", address, "TLS")
     if not isinstance(cast("object", context), ssl.SSLContext):
         message = f"the callable `ssl_context` made {type(context).__name__}, no ssl.SSLContext"
         raise TypeError(message)
     return context
+
+
+@cache
+def _default_context() -> ssl.SSLContext:
+    """What the system trusts; to read all its certificates takes 40 ms, so that is done once."""
+    return ssl.create_default_context()
 
 
 async def _find_headers(
