@@ -12,6 +12,11 @@ VERSION := $(shell $(PYTHON) -c "import sys; print('%d.%d' % sys.version_info[:2
 PYTEST := -m pytest -o faulthandler_timeout=$(if $(TRIO_MQTT_EXAMPLES),0,300) \
 	-o faulthandler_exit_on_timeout=true
 
+# Each processor has tests of its own to run.
+WORKERS := -n auto --maxprocesses=4 --dist worksteal
+# What says nothing of the dependencies, and takes long.
+NOT_AGAIN := --ignore tests/protocol/test_exploration_guards.py --ignore tests/test_benchmarks.py
+
 # No look-up of newer releases: the version is pinned.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
@@ -42,7 +47,7 @@ docs: $(VENV)/.test  ## the documentation, in docs/_build/html; a warning is an 
 
 pytest: $(VENV)/.test mosquitto strace  ## the tests, with branch coverage
 	$(BIN)/coverage erase
-	$(BIN)/python $(PYTEST) --cov --cov-report= tests
+	$(BIN)/python $(PYTEST) $(WORKERS) --cov --cov-report= tests
 	$(BIN)/coverage report --include='$(EXACT)' --fail-under=100 --precision=2 --skip-covered
 	$(BIN)/coverage report --fail-under=95 --precision=2 --skip-covered
 
@@ -50,10 +55,10 @@ guards: $(VENV)/.test mosquitto  ## takes the guards of the delivery contract ou
 	$(BIN)/python tools/guards.py
 
 test-lowest: .venv-lowest/.installed mosquitto strace  ## the tests with the oldest dependencies declared
-	TRIO_MQTT_EXAMPLES=100 .venv-lowest/bin/python $(PYTEST) tests
+	TRIO_MQTT_EXAMPLES=100 .venv-lowest/bin/python $(PYTEST) $(WORKERS) $(NOT_AGAIN) tests
 
 test-python: .venv-$(VERSION)/.installed mosquitto strace  ## the tests with another PYTHON=python3.13
-	.venv-$(VERSION)/bin/python $(PYTEST) tests
+	.venv-$(VERSION)/bin/python $(PYTEST) $(WORKERS) tests
 
 bench: $(VENV)/.bench mosquitto  ## messages a second, beside other clients
 	$(BIN)/python -m benchmarks

@@ -82,6 +82,9 @@ whole_or_bytewise = pytest.mark.parametrize("chunk", [None, 1], ids=["whole", "b
 class HalfClose(Step):
     """The peer sends no more, and reads on."""
 
+    def __repr__(self) -> str:
+        return "HalfClose()"
+
     async def run(self, dialogue: Dialogue) -> None:
         assert isinstance(dialogue._stream, trio.abc.HalfCloseableStream)
         await dialogue._stream.send_eof()
