@@ -161,15 +161,16 @@ UNASKED: Final = [
 not settled again (below, that is one of the guards)."""
 
 
-def flatten(wrong: Mapping[Any, list[Wrong]]) -> list[Any]:
+def flatten(wrong: Mapping[Any, list[Wrong]], table: Mapping[Any, Any]) -> list[Any]:
+    """Each wrong row, by the name of the guard that it is without."""
     return [
-        pytest.param(key, row, id="-".join(each.name for each in (*key, row.action, row.state)))
+        pytest.param(key, row, id=f"{table[key].guard} - {row.action.name} {row.state.name}")
         for key, rows in wrong.items()
         for row in rows
     ]
 
 
-@pytest.mark.parametrize(("key", "wrong"), flatten(WRONG_SENDER))
+@pytest.mark.parametrize(("key", "wrong"), flatten(WRONG_SENDER, SENDER))
 def test_each_row_of_the_sender_is_missed(
     key: tuple[SenderState, SenderInput], wrong: Wrong, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,7 +180,7 @@ def test_each_row_of_the_sender_is_missed(
     assert explore(wrong.bounds).trace is not None
 
 
-@pytest.mark.parametrize(("key", "wrong"), flatten(WRONG_RECEIVER))
+@pytest.mark.parametrize(("key", "wrong"), flatten(WRONG_RECEIVER, RECEIVER))
 def test_each_row_of_the_receiver_is_missed(
     key: tuple[ReceiverState, ReceiverInput], wrong: Wrong, monkeypatch: pytest.MonkeyPatch
 ) -> None:
