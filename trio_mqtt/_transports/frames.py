@@ -9,7 +9,8 @@ With these differences from what it does by itself:
   Server may send one byte per frame.
 - Pings are answered by a task of their own, and of several the last: the reader never waits for
   the writer, else both sides could wait for each other.
-- Whatever the peer sends, no exception of wsproto gets out.
+- Whatever the peer sends, no exception of wsproto gets out; that is what trio-websocket stands on,
+  and comes along with it.
 
 Bounded: the pieces, of little more than `RECEIVE_SIZE` bytes, are one that is being taken, one in
 the queue and one that waits for its place there; then nothing more is read. wsproto limits the head
