@@ -144,7 +144,7 @@ def websocket(monkeypatch: pytest.MonkeyPatch) -> FakeWebSocket:
     """The one that is used."""
     fake = FakeWebSocket()
     module = ModuleType("websocket")
-    vars(module)["open_websocket"] = fake.open
+    vars(module).update(open_websocket=fake.open, check_headers=list)
     monkeypatch.setitem(sys.modules, "trio_mqtt._transports.websocket", module)
     return fake
 

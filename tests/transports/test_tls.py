@@ -14,7 +14,7 @@ import trio
 
 import trio_mqtt
 from tests.client.support import open_once
-from tests.servers import run_mosquitto
+from tests.servers import RealServer, run_mosquitto
 from tests.transports.support import (
     CA,
     CERTIFICATE,
@@ -40,7 +40,7 @@ from trio_mqtt.testing import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Generator
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
@@ -172,6 +172,17 @@ async def test_a_refused_handshake_says_why(case: str) -> None:
     assert "secret" not in text
     assert caught.value.stage == "TLS"
     assert isinstance(caught.value.__cause__, ssl.SSLError)
+
+
+@pytest.mark.parametrize("case", ["expired", "no client certificate"])
+async def test_a_handshake_refused_beneath_websocket_says_why(case: str) -> None:
+    of_server, of_client, host, words = REFUSED[case]
+    async with open_tls_server(of_server) as tls:
+        with pytest.raises(trio_mqtt.ConnectFailed) as caught, trio.fail_after(LONG):
+            async with open_once(f"wss://{host}:{tls.port}", ssl_context=of_client):
+                raise AssertionError("not reached")
+    assert words[0] in str(caught.value)
+    assert caught.value.stage == "TLS"
 
 
 async def test_a_server_that_lets_nobody_look_again_is_described_all_the_same() -> None:
@@ -381,6 +392,7 @@ class TestCallable:
         ("mqtt://host", {"ssl_context": ssl.create_default_context()}, ValueError, "mqtts://"),
         ("mqtts://host", {"ssl_context": "context"}, TypeError, "not str"),
         ("mqtts://host", {"websocket_headers": [("a", "b")]}, ValueError, "wss://"),
+        ("ws://host", {"websocket_headers": [("a:", "b")]}, ValueError, "not the name of an HTTP"),
     ],
 )
 async def test_an_option_that_nothing_needs_is_refused(
@@ -507,32 +519,62 @@ async def test_what_a_server_said_before_it_broke_the_connection_is_read() -> No
         assert stream.refusal is not None
 
 
-async def test_mosquitto(tmp_path: Path) -> None:
-    CA.cert_pem.write_to_path(tmp_path / "ca.pem")
-    CERTIFICATE.private_key_and_cert_chain_pem.write_to_path(tmp_path / "server.pem")
-    CLIENT.private_key_and_cert_chain_pem.write_to_path(tmp_path / "client.pem")
-    settings = (
-        f"cafile {tmp_path}/ca.pem\ncertfile {tmp_path}/server.pem\nkeyfile {tmp_path}/server.pem\n"
+@pytest.fixture(scope="module")
+def mosquitto_with_tls(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Generator[tuple[Path, RealServer]]:
+    """Mosquitto with listeners for TLS, with client certificates, WebSocket and WSS; its files."""
+    directory = tmp_path_factory.mktemp("mosquitto")
+    CA.cert_pem.write_to_path(directory / "ca.pem")
+    CERTIFICATE.private_key_and_cert_chain_pem.write_to_path(directory / "server.pem")
+    CLIENT.private_key_and_cert_chain_pem.write_to_path(directory / "client.pem")
+    tls = (
+        f"cafile {directory}/ca.pem\n"
+        f"certfile {directory}/server.pem\n"
+        f"keyfile {directory}/server.pem\n"
     )
-    with run_mosquitto(tmp_path, [settings, settings + "require_certificate true\n"]) as server:
-        open_port, closed_port = server.more_ports
-        context = trio_mqtt.make_ssl_context(ca_file=tmp_path / "ca.pem")
-        ours = trio_mqtt.make_ssl_context(
-            ca_file=tmp_path / "ca.pem", certificate=tmp_path / "client.pem"
+    demanding = tls + "require_certificate true\n"
+    websocket = "protocol websockets\n"
+    listeners = [tls, demanding, websocket, websocket + tls, websocket + demanding]
+    with run_mosquitto(directory, listeners) as server:
+        yield directory, server
+
+
+@pytest.mark.parametrize(
+    ("listener", "scheme"), [(0, "mqtts"), (1, "mqtts"), (2, "ws"), (3, "wss"), (4, "wss")]
+)
+async def test_mosquitto(
+    listener: int, scheme: str, mosquitto_with_tls: tuple[Path, RealServer]
+) -> None:
+    directory, server = mosquitto_with_tls
+    # Mosquitto 2.0 takes 4 KiB in 0.1 s over WebSocket, whatever the client does.
+    payload = bytes(1_000_000 if scheme == "mqtts" else 1_000)
+    context = None
+    if scheme != "ws":
+        context = trio_mqtt.make_ssl_context(
+            ca_file=directory / "ca.pem", certificate=directory / "client.pem"
         )
-        with trio.fail_after(LONG):
-            for port, suitable in ((open_port, context), (closed_port, ours)):
-                async with (
-                    trio_mqtt.open_client(
-                        f"mqtts://localhost:{port}", ssl_context=suitable
-                    ) as client,
-                    client.subscribe("a", qos=2) as messages,
-                ):
-                    await client.publish("a", bytes(1_000_000), qos=2)
-                    assert len((await messages.receive()).payload) == 1_000_000
-            with pytest.raises(
-                trio_mqtt.ConnectFailed, match="wants a client certificate"
-            ) as caught:
-                async with open_once(f"mqtts://localhost:{closed_port}", ssl_context=context):
-                    raise AssertionError("not reached")
+    url = f"{scheme}://localhost:{server.more_ports[listener]}"
+    with trio.fail_after(LONG):
+        async with (
+            trio_mqtt.open_client(url, ssl_context=context) as client,
+            client.subscribe("a", qos=2) as messages,
+        ):
+            await client.publish("a", payload, qos=2)
+            assert (await messages.receive()).payload == payload
+
+
+@pytest.mark.parametrize(("listener", "scheme"), [(1, "mqtts"), (4, "wss")])
+async def test_mosquitto_wants_a_client_certificate(
+    listener: int, scheme: str, mosquitto_with_tls: tuple[Path, RealServer]
+) -> None:
+    directory, server = mosquitto_with_tls
+    context = trio_mqtt.make_ssl_context(ca_file=directory / "ca.pem")
+    url = f"{scheme}://localhost:{server.more_ports[listener]}"
+    with (
+        pytest.raises(trio_mqtt.ConnectFailed, match="client certificate") as caught,
+        trio.fail_after(LONG),
+    ):
+        async with open_once(url, ssl_context=context):
+            raise AssertionError("not reached")
     assert caught.value.stage == "TLS"

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 import ssl
 from contextlib import asynccontextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 import attrs
 
@@ -27,14 +26,6 @@ if TYPE_CHECKING:
 
     Headers = Sequence[tuple[str, str]]
 
-    class OpenWebSocket(Protocol):
-        """What makes a WebSocket of a byte stream."""
-
-        def __call__(
-            self, stream: trio.abc.Stream, address: ServerAddress, *, headers: Headers
-        ) -> AbstractAsyncContextManager[trio.abc.Stream]: ...
-
-
 T = TypeVar("T")
 
 
@@ -52,7 +43,7 @@ class StreamOptions:
 
         Raises:
             TypeError: the SSLContext is none.
-            ValueError: no address uses it.
+            ValueError: no address uses it, or a header cannot be sent.
         """
         context: object = self.ssl_context
         if context is not None:
@@ -66,9 +57,15 @@ class StreamOptions:
             if not any(address.is_tls for address in addresses):
                 message = "ssl_context needs a URL with TLS: mqtts:// or wss://"
                 raise ValueError(message)
-        if self.websocket_headers and not any(address.is_websocket for address in addresses):
-            message = "websocket_headers needs a URL with WebSocket: ws:// or wss://"
-            raise ValueError(message)
+        headers = self.websocket_headers
+        if headers:
+            if not any(address.is_websocket for address in addresses):
+                message = "websocket_headers needs a URL with WebSocket: ws:// or wss://"
+                raise ValueError(message)
+            if not callable(headers):
+                from trio_mqtt._transports.websocket import check_headers  # noqa: PLC0415
+
+                check_headers(headers)
 
 
 def open_stream(
@@ -142,8 +139,8 @@ def _open_websocket(
     stream: trio.abc.Stream, address: ServerAddress, progress: Progress, headers: Headers
 ) -> AbstractAsyncContextManager[trio.abc.Stream]:
     # Those who do not need trio-websocket do not wait for its import.
-    module = importlib.import_module("trio_mqtt._transports.websocket")
-    open_websocket = cast("OpenWebSocket", module.open_websocket)
+    from trio_mqtt._transports.websocket import open_websocket  # noqa: PLC0415
+
     progress.enter("WebSocket", f"asking for {address.path}")
     return open_websocket(stream, address, headers=headers)
 
