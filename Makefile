@@ -14,6 +14,9 @@ PYTEST := -m pytest -o faulthandler_timeout=$(if $(TRIO_MQTT_EXAMPLES),0,300) \
 
 # Each processor has tests of its own to run.
 WORKERS := -n auto --maxprocesses=4 --dist worksteal
+# What takes twice as long where coverage is measured, and adds nothing to it.
+LONG := tests/protocol/test_exploration.py tests/protocol/test_exploration_guards.py \
+	tests/client/test_cuts.py tests/client/test_flood.py tests/client/test_stateful.py
 # What says nothing of the dependencies, and takes long.
 NOT_AGAIN := --ignore tests/protocol/test_exploration_guards.py --ignore tests/test_benchmarks.py
 
@@ -47,7 +50,8 @@ docs: $(VENV)/.test  ## the documentation, in docs/_build/html; a warning is an 
 
 pytest: $(VENV)/.test mosquitto strace  ## the tests, with branch coverage
 	$(BIN)/coverage erase
-	$(BIN)/python $(PYTEST) $(WORKERS) --cov --cov-report= tests
+	$(BIN)/python $(PYTEST) $(WORKERS) --cov --cov-report= $(LONG:%=--ignore=%) tests
+	$(BIN)/python $(PYTEST) $(WORKERS) $(LONG)
 	$(BIN)/coverage report --include='$(EXACT)' --fail-under=100 --precision=2 --skip-covered
 	$(BIN)/coverage report --fail-under=95 --precision=2 --skip-covered
 

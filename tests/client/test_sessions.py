@@ -177,3 +177,38 @@ async def test_a_request_and_its_response_go_on_after_a_loss(
             assert request.response_topic is not None
             await other.publish(request.response_topic, "answer", qos=1)
             assert (await responses.receive()).text() == "answer"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"client_id": ""}, "needs a client_id"),
+        ({"expiry": 0}, "expiry is 0"),
+        ({"expiry": 0x1_0000_0000}, "expiry is"),
+        ({"queue": 0}, "queue and queue_bytes"),
+        ({"queue_bytes": 0}, "queue and queue_bytes"),
+        ({"overflow": "drop_newest"}, "overflow is 'drop_newest'"),
+    ],
+)
+def test_a_session_that_cannot_be(arguments: dict[str, Any], text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        usual: dict[str, Any] = {"client_id": "c", "expiry": 60}
+        trio_mqtt.Session(**(usual | arguments))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"client_id": "c", "session": trio_mqtt.Session("d", expiry=60)}, "not both"),
+        ({"username": "u", "credentials": trio.lowlevel.checkpoint}, "not both"),
+        ({"password": "p", "credentials": trio.lowlevel.checkpoint}, "not both"),
+    ],
+)
+async def test_arguments_that_exclude_each_other(arguments: dict[str, Any], text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        async with trio_mqtt.open_client(**arguments):
+            pytest.fail("it is not opened")
+
+
+def test_a_session_says_whose_it_is() -> None:
+    assert repr(trio_mqtt.Session("gateway", expiry=60)).startswith("<trio_mqtt.Session 'gateway'")
