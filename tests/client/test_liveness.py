@@ -164,6 +164,7 @@ class TestConnectingAgain:
                 else:
                     async with client.subscribe("a", qos=1):
                         pass
+                await client.wait_connected()  # leaving a block does not wait for that
                 assert client.statistics().connections == 2
                 assert 20 <= trio.current_time() <= 27
 

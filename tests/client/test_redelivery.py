@@ -383,4 +383,4 @@ async def test_unsubscribed_offline_it_is_neither_delivered_nor_held_for_ever(
         async with open_client(connector=peer.connect) as client:
             async with client.subscribe("a", qos=1):
                 await until(lambda: not client.statistics().connected)
-            pytest.fail("UNSUBSCRIBE is not answered")
+            await trio.sleep_forever()

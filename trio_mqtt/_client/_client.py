@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Literal, Unpack
 
 import attrs
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from trio_mqtt._client._event_stream import EventStream
+    from trio_mqtt._client._routes import Route
     from trio_mqtt._client._subscription import Subscription
     from trio_mqtt._client._supervisor import Supervisor
     from trio_mqtt._protocol.exchanges import OutgoingMessage, Request
@@ -256,7 +258,8 @@ class Client:
         """Hand a message to the session without waiting; the synchronous twin of `enqueue`.
 
         Raises:
-            trio.WouldBlock: there is no room for it now.
+            trio.WouldBlock: there is no room for it now, or, at QoS 0, no connection.
+            QueueFull: there is no room for it, and the Session says so.
         """
         message = self._sending.make(topic, payload, qos=qos, retain=retain, options=options)
         delivery = self._delivery(message)
@@ -359,6 +362,7 @@ class Client:
         Raises:
             UnsubscribeRejected: the Server refused one.
             LocalProtocolError: one is no Topic Filter.
+            PacketTooLarge: the Server takes no UNSUBSCRIBE with so many.
             ConnectionLost: the client failed.
         """
         for topic_filter in topic_filters:
@@ -367,7 +371,12 @@ class Client:
             message = "unsubscribe needs at least one Topic Filter"
             raise LocalProtocolError(message, statement="MQTT-3.10.3-2")
         self._deliveries.check_open()
-        answer = await self._sending.ask(Unsubscribe(0, topic_filters), self._unsubscribed)
+        routes = self._deliveries.routes
+        before = {
+            each: (route, route.asked) for each in topic_filters if (route := routes.get(each))
+        }
+        answered = partial(self._unsubscribed, before)
+        answer = await self._sending.ask(Unsubscribe(0, topic_filters), answered)
         reasons = {
             topic_filter: code
             for topic_filter, code in zip(topic_filters, answer.reason_codes, strict=False)
@@ -383,8 +392,11 @@ class Client:
                 user_properties=answer.properties.user_properties,
             )
 
-    def _unsubscribed(self, request: Request) -> None:
-        """Stop routing what the Server does not send any more; it has not refused that."""
+    def _unsubscribed(self, before: dict[str, tuple[Route, int]], request: Request) -> None:
+        """Stop routing what the Server does not send any more; it has not refused that.
+
+        What was subscribed since the UNSUBSCRIBE stays.
+        """
         answer, packet = request.answer, request.packet
         if answer is None or not isinstance(packet, Unsubscribe):
             return
@@ -394,6 +406,8 @@ class Client:
                 continue
             route = routes.get(topic_filter)
             if route is not None:
+                if before.get(topic_filter) != (route, route.asked):
+                    continue
                 routes.remove(route)
             self._supervisor.session._drop_subscription(topic_filter)
             self._deliveries.unsubscribed(topic_filter)

@@ -9,6 +9,7 @@ exception group arises.
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -180,11 +181,18 @@ class Link:
         while True:
             # What came with CONNACK is looked at before more is read.
             while events := connection.next_events():
-                for event in events:
-                    deliver(event)
-                    if valve.blockers and not valve.awaited:
-                        progress()
-                        await valve.wait()
+                left = iter(events)
+                try:
+                    for event in left:
+                        deliver(event)
+                        if valve.blockers and not valve.awaited:
+                            progress()
+                            await valve.wait()
+                finally:
+                    # If the connection ends in a pause: what has happened has happened.
+                    for event in left:
+                        with suppress(ConnectionLost):
+                            deliver(event)
                 progress()
             progress()
             while connection.output.size > _MOST_OUTPUT:

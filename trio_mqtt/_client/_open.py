@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Literal, cast
 
 import trio
@@ -14,6 +15,7 @@ from trio_mqtt._client._outgoing import own_instance
 from trio_mqtt._client._reconnecting import Reconnect
 from trio_mqtt._client._session import Session
 from trio_mqtt._client._supervisor import Supervisor
+from trio_mqtt._errors import MQTTError
 from trio_mqtt._transports.opening import StreamOptions
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from trio_mqtt.abc import Connector
 
 _RECONNECT = Reconnect()
+_logger = logging.getLogger("trio_mqtt")
 
 
 @protected_manager
@@ -194,8 +197,18 @@ async def open_client(  # noqa: PLR0913 - the options of CONNECT, each by name
     except BaseExceptionGroup as group:
         background_error = _most_urgent(group)
     finally:
-        await session._close()
+        await _close(session, other_error=body_error or background_error)
     _raise_outcome(supervisor, body_error, background_error)
+
+
+async def _close(session: Session, *, other_error: BaseException | None) -> None:
+    """Give the record back; a failure of that takes no other error's place."""
+    try:
+        await session._close()
+    except MQTTError as error:
+        if other_error is None:
+            raise
+        _logger.warning("the session could not be closed: %s", error)
 
 
 def _most_urgent(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -126,8 +126,12 @@ class Retrying:
         reference = loss.server_reference
         if reference is None or loss.reason_code not in _REDIRECTIONS:
             return False
-        url = self._reconnect.redirect(reference)
-        if url is None or not self._itinerary.redirect(url):
+        try:
+            url = self._reconnect.redirect(reference)
+            if url is None or not self._itinerary.redirect(url):
+                return False
+        except ValueError as error:
+            _logger.warning("the server refers to another one that cannot be used: %s", error)
             return False
         _logger.info("the server refers to another one, %s", self._itinerary.name)
         return True

@@ -38,6 +38,7 @@ class Route:
         granted: the QoS granted, or None before SUBACK.
         pending: the SUBSCRIBE under way, or None.
         kept: whether it stays subscribed when the last block has left.
+        asked: counts the SUBSCRIBEs for it.
         turn: counts deliveries of a shared one, for taking turns.
     """
 
@@ -49,6 +50,7 @@ class Route:
     granted: QoS | None = None
     pending: Grant | None = None
     kept: bool = False
+    asked: int = 0
     turn: int = 0
 
     def receivers(self) -> list[Subscription]:

@@ -12,11 +12,18 @@ from trio.lowlevel import enable_ki_protection
 
 from trio_mqtt._client._outgoing import MessageMaker, own_instance
 from trio_mqtt._client._waiting import Gate, Pacer, Wakeup
-from trio_mqtt._errors import MessageDropped, MQTTError, PacketTooLarge, QueueFull
+from trio_mqtt._errors import (
+    FeatureNotSupported,
+    MessageDropped,
+    MQTTError,
+    PacketTooLarge,
+    QueueFull,
+)
 from trio_mqtt._protocol.exchanges import OutgoingMessage, Request
 from trio_mqtt._protocol.handshakes import SenderState
 from trio_mqtt._protocol.sender import OUTPUT_HIGH_WATER
-from trio_mqtt.packets import SubAck, Subscribe, UnsubAck, Unsubscribe, encode
+from trio_mqtt._topics import split_share
+from trio_mqtt.packets import NO_PROPERTIES, SubAck, Subscribe, UnsubAck, Unsubscribe, encode
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -97,6 +104,38 @@ class Sending:
                 if failure is not None:
                     self._session.give_up(message, failure)
                     self._dropped(message, failure)
+        self._check_requests(server)
+
+    def _check_requests(self, server: ServerInfo) -> None:
+        """Have SUBSCRIBEs that wait say only what this Server takes; fail those that cannot."""
+        requests = self._session.requests
+        waiting = list(requests)
+        requests.clear()
+        for request in waiting:
+            packet = request.packet
+            if isinstance(packet, Subscribe) and not server.subscription_identifier_available:
+                packet.properties = NO_PROPERTIES
+            request.failure = self._why_not(packet, server)
+            if request.failure is None:
+                requests.append(request)
+            else:
+                request.tell()
+
+    def _why_not(self, packet: Subscribe | Unsubscribe, server: ServerInfo) -> MQTTError | None:
+        """Why a Server takes no such request, or None."""
+        filters = [each.topic_filter for each in getattr(packet, "requests", ())]
+        for topic_filter in filters:
+            if not server.wildcard_subscription_available and set("+#") & set(topic_filter):
+                text = f"cannot subscribe to {topic_filter!r}: the server has no wildcards"
+                return FeatureNotSupported(text)
+            if not server.shared_subscription_available and split_share(topic_filter)[0]:
+                text = f"cannot subscribe to {topic_filter!r}: the server has no shared ones"
+                return FeatureNotSupported(text)
+        try:
+            self._check_size(packet)
+        except PacketTooLarge as error:
+            return error
+        return None
 
     def disconnected(self) -> None:
         """There is no connection: messages wait in the session, at QoS 0 with their publishers."""
@@ -212,8 +251,14 @@ class Sending:
         await self._pacer.checkpoint()
         gate = self._queue_gate if message.qos else self._output_gate
         if not gate.is_open and not (message.qos and self._makes_room()):
+            server = self._maker.server
             with self._valve:
                 await gate.wait()
+            self._check_open()
+            failure = None if self._maker.server is server else self._maker.check_again(message)
+            if failure is not None:
+                gate.update()  # the next in line has its turn
+                raise failure
         self._check_open()
         self._accept(message)
 
@@ -268,6 +313,7 @@ class Sending:
         elif link is not None:
             if _is_expired(message):
                 self.expired += 1
+                self._output_gate.update()  # the next in line has its turn
                 raise _expired(message)
             link.connection.sender.send(message)
             self._output_gate.update()
@@ -301,6 +347,15 @@ class Sending:
             LocalProtocolError: the standard forbids it.
             PacketTooLarge: the Server does not take so much.
         """
+        self._check_size(packet)
+        count = len(packet.requests if isinstance(packet, Subscribe) else packet.topic_filters)
+        request = Request(packet, count, listener)
+        request.stored_in = stored_in
+        self._session.requests.append(request)
+        self.progress()
+        return request
+
+    def _check_size(self, packet: Subscribe | Unsubscribe) -> None:
         server = self.server
         size = len(encode(attrs.evolve(packet, packet_id=1), server.protocol))
         limit = server.maximum_packet_size
@@ -311,12 +366,6 @@ class Sending:
                 f"Packet Size of {limit}; use shorter Topic Filters"
             )
             raise PacketTooLarge(text, size=size, limit=limit)
-        count = len(packet.requests if isinstance(packet, Subscribe) else packet.topic_filters)
-        request = Request(packet, count, listener)
-        request.stored_in = stored_in
-        self._session.requests.append(request)
-        self.progress()
-        return request
 
     @enable_ki_protection
     async def ask(

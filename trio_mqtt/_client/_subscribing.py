@@ -263,26 +263,38 @@ class SubscriptionManager:
             )
             self._routes.add(route)
         asked = route.granted is not None or route.pending is not None
+        if topic_filter in self._session._state.unsubscribing():
+            asked = False  # by hand; what is asked for after that holds
         joins = bool(route.subscriptions)  # else the Server kept it for nobody here: ask again
         route.subscriptions.append(subscription)
         self._joined.append(route)
         self._routes.changed()
         if asked and joins and wanted.qos <= route.options.qos:
             return route.pending
-        if joins and asked:
+        handling = None
+        if joins and asked and server.protocol is MQTT_5:
             # Only the QoS is raised; who is subscribed already wants no retained message again.
-            wanted = attrs.evolve(wanted, retain_handling=RetainHandling.DO_NOT_SEND)
-            if server.protocol is not MQTT_5:
-                wanted = attrs.evolve(wanted, retain_handling=RetainHandling.SEND_ON_SUBSCRIBE)
-        grant = Grant(route, route.options if asked else None)
+            handling = RetainHandling.DO_NOT_SEND
+        earlier = route.options if asked else None
+        grant = Grant(route, earlier)
         route.options = wanted
         route.pending = grant
+        route.asked += 1
         stored_in = 0
         if self._keep:
             stored_in = self._session._keep_subscription(KeptSubscription(route.identifier, wanted))
         elif self._session._state.journal is not None:
             stored_in = self._session._note_record()  # the identifier is never used again
-        self._sending.request(subscribe_packet(route, server), grant.answer, stored_in=stored_in)
+        kept = self._keep and earlier is not None
+
+        def answered(request: Request) -> None:
+            grant.answer(request)
+            code = grant.reason_code
+            if kept and earlier is not None and code is not None and code.is_failure:
+                self._session._keep_subscription(KeptSubscription(route.identifier, earlier))
+
+        packet = subscribe_packet(route, server, handling)
+        self._sending.request(packet, answered, stored_in=stored_in)
         return grant
 
     def _finish(self, subscription: Subscription, grants: list[Grant]) -> None:
@@ -318,12 +330,26 @@ class SubscriptionManager:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Unsubscribe, and wait for UNSUBACK unless the block failed or was cancelled."""
+        """Unsubscribe; wait for UNSUBACK unless the block failed or was cancelled.
+
+        Without a connection it does not wait: UNSUBSCRIBE is sent once there is one.
+        """
         answers = self._leave()
         if exc_type is None:
-            for answered in answers:
-                await self._sending.await_answer(answered)
+            if self._supervisor.connection is not None:
+                await self._await_answers(answers)
             await trio.lowlevel.checkpoint()
+
+    async def _await_answers(self, answers: list[trio.Event]) -> None:
+        """Wait as long as the connection lasts."""
+        leaving = self._supervisor.leaving
+        with trio.CancelScope() as scope:
+            leaving.add(scope)
+            try:
+                for answered in answers:
+                    await self._sending.await_answer(answered)
+            finally:
+                leaving.discard(scope)
 
     @enable_ki_protection
     def _leave(self) -> list[trio.Event]:
@@ -380,5 +406,9 @@ class SubscriptionManager:
                 _logger.warning(text, name, topic_filter, codes[0].describe())
             answered.set()
 
-        self._sending.request(Unsubscribe(0, (topic_filter,)), take_answer)
+        try:
+            self._sending.request(Unsubscribe(0, (topic_filter,)), take_answer)
+        except MQTTError as error:  # it must not take the place of what the block raised
+            _logger.warning("cannot unsubscribe %r: %s", topic_filter, error)
+            answered.set()
         return answered

@@ -73,6 +73,7 @@ class Supervisor:
         committer: the way to its disk.
         connected: set while there is a connection.
         connections: how many connections there were.
+        leaving: what waits for an answer of the Server only as long as there is a connection.
         body_scope: cancelled when the client fails.
         settled: set once the body may begin, or the client has failed.
         error: why the client failed, or None.
@@ -114,6 +115,7 @@ class Supervisor:
         )
         self.connected = trio.Event()
         self.connections = 0
+        self.leaving: set[trio.CancelScope] = set()
         self.body_scope = trio.CancelScope()
         self.settled = trio.Event()
         self.error: MQTTError | None = None
@@ -248,7 +250,7 @@ class Supervisor:
         try:
             if not link.connection.resumed:
                 await self.committer.flush()  # before anything of the new Session is taken
-            self._restorer.connected(link, self._start)
+            self._restorer.connected(link, self._nursery.start_soon)
             self.connected.set()
             self._let_body_begin()
             await link.run()
@@ -256,6 +258,8 @@ class Supervisor:
             self._link = None
             self.connected = trio.Event()
             self.sending.disconnected()
+            for scope in self.leaving:
+                scope.cancel()
         if link.loss is not None:
             raise link.loss
 
@@ -392,6 +396,8 @@ class Supervisor:
             if self.error is None and link is not None:
                 self._say_goodbye(link, failed=failed)
                 await self._ended.wait()
+                heard = link.connection.protocol is MQTT_5 and link.loss is None
+                self.session._server_told = heard and self.session._ends
 
     async def end(self) -> None:
         """End the connection, whatever its state, and tell of what could not be completed."""
@@ -418,7 +424,6 @@ class Supervisor:
             return
         # The interval cannot be changed from 0 (MQTT-3.1.2-23); then the Session ends anyhow.
         changes = is_5 and self.session._ends and self.session._expiry
-        self.session._server_told = is_5 and self.session._ends
         properties = Properties(session_expiry_interval=0 if changes else None)
         code = ReasonCode.DISCONNECT_WITH_WILL_MESSAGE if with_will else ReasonCode.SUCCESS
         link.end(Disconnect(code, properties))  # MQTT-3.1.2-8
