@@ -134,7 +134,7 @@ class MessageReleased:
     """A QoS 1 or 2 message was acknowledged although no code of the program has dealt with it.
 
     It was left unsettled, and no subscription claimed it within the `unclaimed_timeout`. The
-    Server does not send it again.
+    Server does not send it again, unless the acknowledgement could not leave any more.
 
     Attributes:
         message: the message.

@@ -193,6 +193,7 @@ class Session:
 
         Raises:
             FeatureNotSupported: the storage has no transactions.
+            trio.ClosedResourceError: no client has the Session open.
             LocalProtocolError: the message is settled, or of another client, or other
                 subscriptions of this client have it, too.
             StorageError: the transaction could not be committed; the message stays unsettled.

@@ -94,7 +94,7 @@ class Subscription:
 
     @property
     def granted(self) -> Mapping[str, QoS]:
-        """Each Topic Filter and the QoS that the Server granted (3.9.3)."""
+        """Each Topic Filter and the QoS that the Server granted as the block began (3.9.3)."""
         return dict(self._granted)
 
     def statistics(self) -> SubscriptionStatistics:
