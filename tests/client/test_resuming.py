@@ -265,7 +265,7 @@ async def test_subscribe_and_unsubscribe_are_made_anew(autojump_clock: MockClock
     async with open_client(connector=peer.connect) as client:
         async with client.subscribe("a", qos=1) as messages:
             assert messages.granted == {"a": 1}
-        assert client.statistics().connections == 3
+        assert client.statistics().connections == 2  # leaving does not wait for the third
     peer.assert_done()
 
 
