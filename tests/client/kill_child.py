@@ -27,13 +27,12 @@ import contextlib
 import functools
 import json
 import logging
-import math
 import mmap
 import os
 import random
+import select
 import signal
 import sys
-import time
 import traceback
 from collections import Counter
 from enum import StrEnum
@@ -322,15 +321,15 @@ def fork(program: Program) -> int:
     return child
 
 
-def end_of(child: int, longest: float = math.inf) -> int:
+def end_of(child: int, longest: float | None = None) -> int:
     """How it ended; it is killed if it has not after so many seconds."""
-    deadline = time.monotonic() + longest
-    while time.monotonic() < deadline:
-        ended, status = os.waitpid(child, os.WNOHANG)
-        if ended:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.001)
-    os.kill(child, signal.SIGKILL)
+    handle = os.pidfd_open(child)
+    try:
+        ended, _, _ = select.select([handle], [], [], longest)
+    finally:
+        os.close(handle)
+    if not ended:
+        os.kill(child, signal.SIGKILL)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
