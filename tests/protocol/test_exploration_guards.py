@@ -219,7 +219,7 @@ class Guard(NamedTuple):
 GUARDS: Final = [
     Guard("DUP at QoS 1", Sender, "_send_again", "dup=True", "dup=False", QOS_1),
     Guard("DUP at QoS 2", Sender, "_send_again", "dup=True", "dup=False", QOS_2),
-    Guard("DUP only then", Sender, "pump", "dup=False", "dup=True", DROPPING_ALIKE),
+    Guard("DUP only then", Sender, "_send_waiting", "dup=False", "dup=True", DROPPING_ALIKE),
     Guard(
         "unanswered PUBLISHes again",
         Sender,
@@ -240,23 +240,23 @@ GUARDS: Final = [
     Guard(
         "PUBLISH waits for the disk",
         Sender,
-        "_next",
-        "message.stored_in > self._output.committed",
+        "_send_waiting",
+        "message.stored_in > output.committed",
         "False",
         QOS_2,
     ),
     Guard(
         "PUBLISH waits for its identifier, too",
         Sender,
-        "_next",
-        "message.stored_in > self._output.committed",
-        "message.accepted_in > self._output.committed",
+        "_send_waiting",
+        "message.stored_in > output.committed",
+        "message.accepted_in > output.committed",
         QOS_2,
     ),
     Guard(
         "no PUBLISH whose identifier is not on its way to the disk",
         Sender,
-        "_next",
+        "_send_waiting",
         "session.queue if session.journal is None else session.prepared",
         "session.prepared or session.queue",
         FEW_PREPARED,
@@ -621,9 +621,9 @@ GUARDS: Final = [
     Guard(
         "new messages within the window",
         Sender,
-        "pump",
-        "while self.quota > 0 and",
-        "while",
+        "_send_waiting",
+        "while waiting and self.quota > 0 and",
+        "while waiting and",
         WINDOW_1,
     ),
     Guard(

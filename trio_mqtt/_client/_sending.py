@@ -389,7 +389,7 @@ class Sending:
 
 
 def _is_expired(message: OutgoingMessage) -> bool:
-    return message.is_over_at(trio.current_time)
+    return message.is_over_at(trio.current_time())
 
 
 def _expired(message: OutgoingMessage) -> MessageDropped:

@@ -74,9 +74,9 @@ class OutgoingMessage:
         if self.listener is not None:
             self.listener(self)
 
-    def is_over_at(self, clock: Callable[[], float]) -> bool:
+    def is_over_at(self, now: float) -> bool:
         """Whether it has expired; what was ever sent does not, any more."""
-        return self.expires_at is not None and not self.was_sent and self.expires_at <= clock()
+        return self.expires_at is not None and not self.was_sent and self.expires_at <= now
 
     def properties_at(self, now: float) -> bytes:
         """Its properties, with the time that remains to it, at least a second."""

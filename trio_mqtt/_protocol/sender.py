@@ -165,41 +165,40 @@ class Sender:
             output.append(encode(request.packet, self.protocol), request.stored_in)
         if self._holding or (self._again and not self._send_again()):
             return 0
-        moved = 0
         if session.journal is not None:
             session.prepare_ahead(self.quota)
-        while self.quota > 0 and output.size < OUTPUT_HIGH_WATER:  # MQTT-4.9.0-2
-            message = self._next()
-            if message is None:
+        return self._send_waiting()
+
+    def _send_waiting(self) -> int:
+        """Send what was never sent, as far as it may be; says how many messages."""
+        session = self._session
+        output = self._output
+        identifiers = session.identifiers
+        # With a journal, what has no identifier yet would be sent before that is on disk.
+        waiting = session.queue if session.journal is None else session.prepared
+        moved = 0
+        while waiting and self.quota > 0 and output.size < OUTPUT_HIGH_WATER:  # MQTT-4.9.0-2
+            message = waiting[0]
+            if message.stored_in > output.committed:
+                break  # it is not on disk yet
+            if message.expires_at is not None and message.is_over_at(session.clock()):
+                waiting.popleft()
+                session.finish(message)
+                self.expired.append(message)
+                continue
+            if not message.packet_id and identifiers.exhausted:
                 break
+            if not self._take_place(message):
+                break
+            waiting.popleft()
+            if not message.packet_id:  # MQTT-4.3.2-1, MQTT-4.3.3-1
+                message.packet_id = identifiers.take(message)
             message.state = (
                 SenderState.AWAITING_PUBACK if message.qos == 1 else SenderState.AWAITING_PUBREC
             )
             self._append_publish(message, dup=False)  # MQTT-4.3.2-2, MQTT-4.3.3-2
             moved += 1
         return moved
-
-    def _next(self) -> OutgoingMessage | None:
-        """Take the next message out of the queue, if it may be sent."""
-        session = self._session
-        # With a journal, what has no identifier yet would be sent before that is on disk.
-        waiting = session.queue if session.journal is None else session.prepared
-        if not waiting or (session.journal is None and session.identifiers.exhausted):
-            return None
-        message = waiting[0]
-        if message.stored_in > self._output.committed:
-            return None  # it is not on disk yet
-        if message.is_over_at(session.clock):
-            waiting.popleft()
-            session.finish(message)
-            self.expired.append(message)
-            return self._next()
-        if not self._take_place(message):
-            return None
-        waiting.popleft()
-        if not message.packet_id:
-            session.prepare(message)  # MQTT-4.3.2-1, MQTT-4.3.3-1
-        return message
 
     def _take_place(self, message: OutgoingMessage) -> bool:
         """Let a message have a place in the window; False if there is none for its QoS."""
@@ -268,7 +267,7 @@ class Sender:
 
     def _give_back(self, message: OutgoingMessage) -> None:
         """Let another message have its place in the window (4.9)."""
-        if message.packet_id in self._outside:
+        if self._outside and message.packet_id in self._outside:
             self._outside.discard(message.packet_id)  # it had none on this connection
             return
         if message.qos == QoS.EXACTLY_ONCE:
