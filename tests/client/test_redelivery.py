@@ -302,6 +302,24 @@ class TestAdopted:
                 texts = [(await messages.receive()).text() for _ in range(3)]
                 assert texts == ["0", "1", "2"]
 
+    @pytest.mark.parametrize("left", ["old/#", "$share/g/old/#"])
+    async def test_what_was_unsubscribed_stays_so_however_many_are_left_after_it(
+        self, server: Server, autojump_clock: MockClock, left: str
+    ) -> None:
+        async with (
+            open_client(connector=server.connect, session=Session("c", expiry=1000)) as run,
+            run.subscribe(left, "old/a", qos=1),
+        ):
+            pass
+        async with open_client(connector=server.connect, session=Session("c", expiry=1000)) as run:
+            await run.unsubscribe(left)  # this run has never subscribed to it
+            for _ in range(1001):
+                async with run.subscribe("x", keep=False):
+                    pass
+            server.publish("old/a", qos=1)  # the other filter brings it all the same
+            await trio.sleep(1)
+            assert (run.statistics().strays, run.statistics().unclaimed) == (1, 0)
+
     async def test_adopt_false_starts_clean(
         self, server: Server, autojump_clock: MockClock
     ) -> None:

@@ -10,7 +10,7 @@ from trio.testing import wait_all_tasks_blocked
 
 import trio_mqtt
 from tests.client.support import open_once
-from trio_mqtt import QoS, ReasonCode, RetainHandling
+from trio_mqtt import MQTT_3_1_1, MQTT_5, Protocol, QoS, ReasonCode, RetainHandling
 from trio_mqtt._client._routes import Route
 from trio_mqtt.packets import (
     ConnAck,
@@ -544,6 +544,19 @@ class TestLeaving:
                 done.set()
                 assert texts(messages) == ["copy", "of both", "of one of another time"]
         peer.assert_done()
+
+    @pytest.mark.parametrize("protocol", [MQTT_5, MQTT_3_1_1])
+    async def test_only_identifiers_call_for_a_closer_look_at_what_comes_after(
+        self, server: Server, protocol: Protocol
+    ) -> None:
+        async with open_once(connector=server.connect, protocol=protocol) as client:
+            async with client.subscribe("a/+"):
+                pass
+            async with client.subscribe("a/b") as messages:
+                await client.publish("a/b", qos=1)
+                await messages.receive()
+                short_cut = client._deliveries.routes.only("a/b")
+                assert short_cut is (None if protocol is MQTT_5 else messages)
 
     async def test_identifiers_out_of_use_are_remembered_in_bounds(
         self, server: Server, client: trio_mqtt.Client

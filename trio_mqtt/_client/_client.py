@@ -410,4 +410,4 @@ class Client:
                     continue
                 routes.remove(route)
             self._supervisor.session._drop_subscription(topic_filter)
-            self._deliveries.unsubscribed(topic_filter)
+            routes.unsubscribed(topic_filter)

@@ -6,7 +6,6 @@ The one place that knows the routes, the unclaimed messages and the way to the a
 from __future__ import annotations
 
 import logging
-from collections import deque
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from trio_mqtt.abc import Changes
 
 _SUCCESS: Final = ReasonCode.SUCCESS
-_MOST_LEFT: Final = 1000
 _logger = logging.getLogger("trio_mqtt")
 
 
@@ -118,7 +116,6 @@ class Deliveries:
         self.check_open = check_open
         self._session = session
         self._foreign = False  # whether the Server may have subscriptions that we do not know
-        self._left: deque[str] = deque(maxlen=_MOST_LEFT)  # Topic Filters that we have unsubscribed
         self._receive_maximum = receive_maximum
         self._unclaimed_timeout = unclaimed_timeout
         self._acknowledged = acknowledged
@@ -153,10 +150,6 @@ class Deliveries:
         self._overruns = 0
         if first or not connection.resumed:
             self._foreign = connection.resumed
-
-    def unsubscribed(self, topic_filter: str) -> None:
-        """Note that UNSUBSCRIBE was sent: what still comes for it is for nobody."""
-        self._left.append(topic_filter)
 
     def close(self) -> None:
         """Let everybody who waits for a message see that the client failed or is closed."""
@@ -197,9 +190,7 @@ class Deliveries:
 
     def _may_be_wanted(self, message: Message) -> bool:
         """Whether it may be for a subscription of an earlier run, not yet made again here."""
-        if not self._foreign:
-            return False
-        return not any(topic_matches(each, message.topic) for each in self._left)
+        return self._foreign and not self.routes.was_unsubscribed(message.topic)
 
     def _close_window(self) -> None:
         receiver = self._receiver

@@ -76,12 +76,29 @@ def kept_route(kept: KeptSubscription) -> Route:
     )
 
 
+@attrs.frozen
+class Left:
+    """What is remembered of a Topic Filter that has no route any more.
+
+    Attributes:
+        identified: whether one that it had was known by a Subscription Identifier.
+        unsubscribed: whether UNSUBSCRIBE was sent; otherwise the Server refused to go on with it.
+    """
+
+    identified: bool
+    unsubscribed: bool
+
+
+_NEVER: Final = Left(identified=False, unsubscribed=False)
+
+
 class Routes:
-    """All routes of a client.
+    """All routes of a client, and those that it had.
 
     A Subscription Identifier is never used again. So one that was given out, and that no route has
     any more, tells of a subscription that was left: what still arrives for it is for nobody, even
-    if the Topic Filter of another subscription matches, too.
+    if the Topic Filter of another subscription matches, too. Without identifiers there is no
+    telling, and a subscription that was left is of no interest as long as another one matches.
 
     Attributes:
         only: the one subscription that gets every message to a topic, if that is known, else None.
@@ -92,9 +109,9 @@ class Routes:
         self._tree: TopicTree[list[Route]] = TopicTree()
         self._last_identifier = 0
         self._identifiers: set[int] = set()  # that a route has
-        # The Topic Filters that had others, without $share; the one left last at the end.
+        # By Topic Filter, without $share; the one left last at the end.
         self._left: dict[str, None] = {}
-        self._left_tree: TopicTree[bool] = TopicTree()
+        self._left_tree: TopicTree[Left] = TopicTree()
         self._only: dict[str, Subscription] = {}
         self.only: Callable[[str], Subscription | None] = self._only.get
         # The routes by Topic Name, and whether something may still arrive for one that was left.
@@ -136,13 +153,25 @@ class Routes:
             self._tree.remove(plain)
         if route.identifier is not None:
             self._identifiers.discard(route.identifier)
-            self._note_left(plain)
+            self._note_left(plain, identified=True)
         self.changed()
 
-    def _note_left(self, plain: str) -> None:
+    def unsubscribed(self, topic_filter: str) -> None:
+        """Note that UNSUBSCRIBE was sent for a Topic Filter, whether it had a route or not."""
+        self._note_left(split_share(topic_filter)[1], unsubscribed=True)
+
+    def was_unsubscribed(self, topic: str) -> bool:
+        """Whether a message may be for a Topic Filter that we have unsubscribed."""
+        return any(left.unsubscribed for left in self._left_tree.match(topic))
+
+    def _note_left(
+        self, plain: str, *, identified: bool = False, unsubscribed: bool = False
+    ) -> None:
+        before = self._left_tree.get(plain) or _NEVER
+        left = Left(identified or before.identified, unsubscribed or before.unsubscribed)
         self._left.pop(plain, None)
         self._left[plain] = None
-        self._left_tree.set(plain, value=True)
+        self._left_tree.set(plain, left)
         if len(self._left) > _REMEMBERED:
             oldest = next(iter(self._left))
             del self._left[oldest]
@@ -176,7 +205,7 @@ class Routes:
 
     def _look_up(self, topic: str) -> tuple[list[Route], bool]:
         routes = [route for siblings in self._tree.match(topic) for route in siblings]
-        left = bool(self._left_tree.match(topic))
+        left = any(each.identified for each in self._left_tree.match(topic))
         if len(self._found) >= _REMEMBERED:
             self.changed()
         found = self._found[topic] = routes, left

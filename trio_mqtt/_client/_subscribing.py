@@ -377,7 +377,7 @@ class SubscriptionManager:
                 continue
             self._routes.remove(route)
             self._session._drop_subscription(route.topic_filter)
-            self._deliveries.unsubscribed(route.topic_filter)
+            self._routes.unsubscribed(route.topic_filter)
             if route.granted is not None or route.pending is not None:
                 unwanted.append(route.topic_filter)
         self._joined.clear()
