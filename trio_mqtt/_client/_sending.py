@@ -6,24 +6,17 @@ import logging
 import math
 from typing import TYPE_CHECKING, Final
 
-import attrs
 import trio
 from trio.lowlevel import enable_ki_protection
 
 from trio_mqtt._client._outgoing import MessageMaker, own_instance
+from trio_mqtt._client._requests import check_size, why_not
 from trio_mqtt._client._waiting import Gate, Pacer, Wakeup
-from trio_mqtt._errors import (
-    FeatureNotSupported,
-    MessageDropped,
-    MQTTError,
-    PacketTooLarge,
-    QueueFull,
-)
+from trio_mqtt._errors import MessageDropped, MQTTError, QueueFull
 from trio_mqtt._protocol.exchanges import OutgoingMessage, Request
 from trio_mqtt._protocol.handshakes import SenderState
 from trio_mqtt._protocol.sender import OUTPUT_HIGH_WATER
-from trio_mqtt._topics import split_share
-from trio_mqtt.packets import NO_PROPERTIES, SubAck, Subscribe, UnsubAck, Unsubscribe, encode
+from trio_mqtt.packets import NO_PROPERTIES, SubAck, Subscribe, UnsubAck, Unsubscribe
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -115,27 +108,11 @@ class Sending:
             packet = request.packet
             if isinstance(packet, Subscribe) and not server.subscription_identifier_available:
                 packet.properties = NO_PROPERTIES
-            request.failure = self._why_not(packet, server)
+            request.failure = why_not(packet, server, self.server_name)
             if request.failure is None:
                 requests.append(request)
             else:
                 request.tell()
-
-    def _why_not(self, packet: Subscribe | Unsubscribe, server: ServerInfo) -> MQTTError | None:
-        """Why a Server takes no such request, or None."""
-        filters = [each.topic_filter for each in getattr(packet, "requests", ())]
-        for topic_filter in filters:
-            if not server.wildcard_subscription_available and set("+#") & set(topic_filter):
-                text = f"cannot subscribe to {topic_filter!r}: the server has no wildcards"
-                return FeatureNotSupported(text)
-            if not server.shared_subscription_available and split_share(topic_filter)[0]:
-                text = f"cannot subscribe to {topic_filter!r}: the server has no shared ones"
-                return FeatureNotSupported(text)
-        try:
-            self._check_size(packet)
-        except PacketTooLarge as error:
-            return error
-        return None
 
     def disconnected(self) -> None:
         """There is no connection: messages wait in the session, at QoS 0 with their publishers."""
@@ -347,25 +324,13 @@ class Sending:
             LocalProtocolError: the standard forbids it.
             PacketTooLarge: the Server does not take so much.
         """
-        self._check_size(packet)
+        check_size(packet, self.server, self.server_name)
         count = len(packet.requests if isinstance(packet, Subscribe) else packet.topic_filters)
         request = Request(packet, count, listener)
         request.stored_in = stored_in
         self._session.requests.append(request)
         self.progress()
         return request
-
-    def _check_size(self, packet: Subscribe | Unsubscribe) -> None:
-        server = self.server
-        size = len(encode(attrs.evolve(packet, packet_id=1), server.protocol))
-        limit = server.maximum_packet_size
-        if limit is not None and size > limit:  # MQTT-3.2.2-15
-            name = type(packet).__name__.upper()
-            text = (
-                f"the {name} would take {size} bytes, and {self.server_name} granted a Maximum "
-                f"Packet Size of {limit}; use shorter Topic Filters"
-            )
-            raise PacketTooLarge(text, size=size, limit=limit)
 
     @enable_ki_protection
     async def ask(

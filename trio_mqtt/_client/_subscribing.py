@@ -10,6 +10,7 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from trio_mqtt._client._outgoing import own_instance
+from trio_mqtt._client._requests import check_available
 from trio_mqtt._client._routes import Route
 from trio_mqtt._client._subscription import Subscription
 from trio_mqtt._enums import MQTT_5, QoS, ReasonCode, RetainHandling
@@ -187,17 +188,9 @@ class SubscriptionManager:
             self._check_filter(topic_filter)
 
     def _check_filter(self, topic_filter: str) -> None:
-        server, options = self._sending.server, self._options
-        share = split_share(topic_filter)[0]
-        if share is not None and not server.shared_subscription_available:
-            message = (
-                f"cannot subscribe to {topic_filter!r}: the server has no shared subscriptions"
-            )
-            raise FeatureNotSupported(message)
-        if not server.wildcard_subscription_available and set("+#") & set(topic_filter):
-            message = f"cannot subscribe to {topic_filter!r}: the server has no wildcards"
-            raise FeatureNotSupported(message)
-        if share is not None and options.no_local:
+        options = self._options
+        check_available(topic_filter, self._sending.server)
+        if options.no_local and split_share(topic_filter)[0] is not None:
             message = f"no_local cannot be used with the shared subscription {topic_filter!r}"
             raise LocalProtocolError(message, statement="MQTT-3.8.3-4")
         route = self._routes.get(topic_filter)
