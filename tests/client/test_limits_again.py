@@ -15,6 +15,8 @@ from tests.client.outages import (
     CONNECTED,
     GOODBYE,
     longest_delays,
+    lose_session,
+    nth_connection,
     until,
     watching,
 )
@@ -26,7 +28,7 @@ from trio_mqtt import (
     Reconnect,
     Session,
 )
-from trio_mqtt.events import PublishFailed
+from trio_mqtt.events import PublishFailed, SubscriptionLost
 from trio_mqtt.packets import (
     ConnAck,
     Connect,
@@ -36,6 +38,7 @@ from trio_mqtt.packets import (
     Publish,
     PubRec,
     PubRel,
+    SubAck,
 )
 from trio_mqtt.testing import (
     Expect,
@@ -284,21 +287,62 @@ async def test_messages_made_for_3_1_1_can_be_sent_with_5(
         assert client.statistics().connections == 1
 
 
+NO_MORE: Final = pytest.mark.parametrize(
+    ("topic_filter", "limits", "words"),
+    [
+        ("a/" + "x" * 200, {"maximum_packet_size": 100}, "Maximum Packet Size"),
+        ("a/#", {"wildcard_subscription_available": False}, "no wildcards"),
+        ("$share/g/a", {"shared_subscription_available": False}, "no shared subscriptions"),
+    ],
+)
+
+
+@NO_MORE
 async def test_a_subscription_that_needs_what_is_not_there_any_more_is_lost(
-    server: Server, autojump_clock: MockClock
+    server: Server,
+    autojump_clock: MockClock,
+    topic_filter: str,
+    limits: dict[str, Any],
+    words: str,
 ) -> None:
-    topic_filter = "a/" + "x" * 200
     async with (
         open_client(connector=server.connect, client_id="c") as client,
         client.subscribe(topic_filter, qos=1) as messages,
         client.subscribe("b", qos=1) as others,
     ):
-        server.limits = ServerLimits(maximum_packet_size=100)
-        server.drop("c")
-        await server.wait_until(lambda: not server.sessions["c"].connected)
-        server.forget_session("c")
-        with pytest.raises(trio_mqtt.SubscribeRejected, match="Maximum Packet Size"):
+        server.limits = ServerLimits(**limits)
+        await lose_session(server)
+        with trio.fail_after(PATIENCE), pytest.raises(trio_mqtt.SubscribeRejected, match=words):
             await messages.receive()
         await until(lambda: "b" in server.sessions["c"].subscriptions)
         server.publish("b", "x", qos=1)
         assert (await others.receive()).text() == "x"
+        assert client.statistics().connections == 2
+
+
+@NO_MORE
+async def test_also_one_that_is_just_being_made_again(
+    server: Server,
+    autojump_clock: MockClock,
+    topic_filter: str,
+    limits: dict[str, Any],
+    words: str,
+) -> None:
+    async with (
+        open_client(connector=server.connect, client_id="c") as client,
+        watching(client) as seen,
+        client.subscribe(topic_filter, qos=1) as messages,
+    ):
+        with server.holding(SubAck):
+            await lose_session(server)
+            await nth_connection(client, 2)
+            await server.wait_until(lambda: bool(server.sessions["c"].subscriptions))
+            server.limits = ServerLimits(**limits)
+            server.drop("c")
+            await server.wait_until(lambda: not server.sessions["c"].connected)
+        with trio.fail_after(PATIENCE), pytest.raises(trio_mqtt.SubscribeRejected, match=words):
+            await messages.receive()
+        assert client.statistics().connections == 3
+        await wait_all_tasks_blocked()
+    lost = [event for event in seen.events if isinstance(event, SubscriptionLost)]
+    assert [each.topic_filter for each in lost] == [topic_filter]

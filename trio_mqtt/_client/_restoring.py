@@ -8,9 +8,15 @@ from typing import TYPE_CHECKING, Final
 import trio
 from trio.lowlevel import enable_ki_protection
 
+from trio_mqtt._client._requests import check_available
 from trio_mqtt._client._subscribing import Grant, subscribe_packet
 from trio_mqtt._enums import MQTT_5, RetainHandling
-from trio_mqtt._errors import MQTTError, SubscribeRejected
+from trio_mqtt._errors import (
+    FeatureNotSupported,
+    MQTTError,
+    PacketTooLarge,
+    SubscribeRejected,
+)
 from trio_mqtt.events import SubscriptionLost, SubscriptionRestored
 
 if TYPE_CHECKING:
@@ -44,7 +50,7 @@ class Restorer:
     @property
     def has_work(self) -> bool:
         """Whether there is anything to subscribe again."""
-        return bool(len(self._deliveries.routes))
+        return bool(self._deliveries.routes)
 
     def connected(self, link: Link, start: Callable[[Callable[[], Awaitable[None]]], None]) -> None:
         """See to the subscriptions on a new connection."""
@@ -73,17 +79,21 @@ class Restorer:
         if route.pending is not None:
             return route.pending  # its SUBSCRIBE is made anew as it was
         grant = route.pending = Grant(route)
-        answered = partial(self._answered, grant)
+        server = self._sending.server
         try:
-            packet = subscribe_packet(route, self._sending.server, handling)
-            self._sending.request(packet, answered)
+            check_available(route.topic_filter, server)
+            packet = subscribe_packet(route, server, handling)
+            self._sending.request(packet, partial(self._answered, grant))
         except MQTTError as error:
-            grant.failure = error
             route.pending = None
-            text = f"cannot subscribe {route.topic_filter!r} again: {error}"
-            self._lose(route, SubscribeRejected(text))
+            self._cannot(route, error)
             return None
         return grant
+
+    def _cannot(self, route: Route, error: MQTTError) -> None:
+        """The Server takes no such subscription any more."""
+        text = f"cannot subscribe {route.topic_filter!r} again: {error}"
+        self._lose(route, SubscribeRejected(text))
 
     @enable_ki_protection
     async def _see_to_refusal(self, grant: Grant, handling: RetainHandling | None) -> None:
@@ -97,10 +107,12 @@ class Restorer:
 
     def _answered(self, grant: Grant, request: Request) -> None:
         grant.answer(request)
+        route = grant.route
         code = grant.reason_code
         if code is None:
+            if isinstance(grant.failure, FeatureNotSupported | PacketTooLarge):
+                self._cannot(route, grant.failure)
             return
-        route = grant.route
         if not code.is_failure:
             event = SubscriptionRestored(topic_filter=route.topic_filter, granted=int(code))
             self._deliveries.events.put(event)
