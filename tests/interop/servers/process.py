@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import os
 import socket
 import subprocess
 import time
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from tests.interop.servers.family import MARK, end_family
 from tests.servers import ATTEMPTS, ServerDied, answers_connect, free_port, stop
 
 if TYPE_CHECKING:
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
 
 START_TIMEOUT: Final = 60.0
 POLL_INTERVAL: Final = 0.05
+
+numbers = itertools.count()
 
 
 @attrs.frozen(kw_only=True)
@@ -40,7 +45,7 @@ class Command:
 
 
 class ServerProcess:
-    """A server's process; it can be restarted.
+    """A server's process; it can be restarted, and ends with all that it started.
 
     Args:
         command: how to start it.
@@ -50,35 +55,45 @@ class ServerProcess:
     def __init__(self, command: Command, log: Path) -> None:
         self._command = command
         self._log = log
+        self._mark = f"{os.getpid()}-{next(numbers)}"
         self._process = self._start()
 
     def restart(self) -> None:
-        """End it in good order and start it again; returns when it is ready."""
+        """End it in good order, unless it was killed, and start it; returns when it is ready."""
         self.end()
         self._process = self._start()
 
     def end(self) -> None:
         """End it, and wait for that."""
-        self._command.end(self._process)
+        self._end(self._process)
 
     def kill(self) -> None:
         """End it as a power cut does."""
         self._process.kill()
         self._process.wait()
+        end_family(self._mark)
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        try:
+            self._command.end(process)
+        finally:
+            end_family(self._mark)
 
     def _start(self) -> subprocess.Popen[bytes]:
+        environment = self._command.environment
+        environment = os.environ if environment is None else environment
         with self._log.open("ab") as output:
             process = subprocess.Popen(
                 self._command.arguments,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=self._command.environment,
+                env={**environment, MARK: self._mark},
             )
         try:
             self._wait_until_ready(process)
         except BaseException:
-            self._command.end(process)
+            self._end(process)
             raise
         return process
 
