@@ -9,7 +9,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 import trio_mqtt
-from tests.client.moments import PATIENCE, assert_works
+from tests.client.moments import PATIENCE, assert_works, received
 from tests.client.outages import (
     BROKEN,
     CONNECTED,
@@ -209,8 +209,9 @@ class TestLost:
             ("a", SubscribeRejected)
         ]
 
+    @pytest.mark.parametrize("losses", [1, 5])
     async def test_a_raise_of_the_qos_refused_then_leaves_what_there_was(
-        self, server: Server, autojump_clock: MockClock
+        self, server: Server, autojump_clock: MockClock, losses: int
     ) -> None:
         async def raise_it(client: trio_mqtt.Client) -> None:
             with pytest.raises(SubscribeRejected):
@@ -225,12 +226,23 @@ class TestLost:
             with server.holding(SubAck):
                 nursery.start_soon(raise_it, client)
                 await wait_all_tasks_blocked()
+                tasks: list[int] = []
                 server.authorize_subscribe = lambda _client_id, request: (
                     ReasonCode.QUOTA_EXCEEDED if request.qos == 2 else ReasonCode.SUCCESS
                 )
-                await lose_session(server)
-            await nth_connection(client, 2)
+                for number in range(losses):
+                    await lose_session(server)
+                    await nth_connection(client, number + 2)
+                    await trio.sleep(20)  # longer than messages wait for the subscriptions
+                    tasks.append(len(client._supervisor._nursery.child_tasks))
+            assert tasks == tasks[:1] * losses
             await server.wait_until(lambda: "a" in server.sessions["c"].subscriptions)
+            await wait_all_tasks_blocked()
+            assert [packet.requests[0].qos for packet in received(server, Subscribe)] == [
+                *(1, 2),
+                *[2] * losses,
+                1,
+            ]
             server.publish("a", "goes on", qos=2)
             message = await messages.receive()
             assert (message.text(), message.qos) == ("goes on", 1)

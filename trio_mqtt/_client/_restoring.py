@@ -68,7 +68,7 @@ class Restorer:
         ]
         for route in routes:
             if route.pending is not None and route.pending.earlier is not None:
-                start(partial(self._see_to_refusal, route.pending, handling))
+                route.pending.refused = partial(self._as_before, route.pending, handling)
         grants = [grant for route in routes if (grant := self._again(route, handling))]
         if grants:
             start(partial(self._let_go, link, grants))
@@ -95,14 +95,10 @@ class Restorer:
         text = f"cannot subscribe {route.topic_filter!r} again: {error}"
         self._lose(route, SubscribeRejected(text))
 
-    @enable_ki_protection
-    async def _see_to_refusal(self, grant: Grant, handling: RetainHandling | None) -> None:
-        """Subscribe as before, if the QoS that was to be raised is refused now."""
-        await grant.done.wait()
+    def _as_before(self, grant: Grant, handling: RetainHandling | None) -> None:
+        """Subscribe as before, since the QoS that was to be raised is refused now."""
         route = grant.route
-        refused = grant.reason_code is not None and grant.reason_code.is_failure
-        there = self._deliveries.routes.get(route.topic_filter) is route
-        if refused and there and route.pending is None:
+        if self._deliveries.routes.get(route.topic_filter) is route:
             self._again(route, handling)
 
     def _answered(self, grant: Grant, request: Request) -> None:

@@ -26,6 +26,7 @@ from trio_mqtt._topics import check_topic_filter, split_share
 from trio_mqtt.packets import Properties, Subscribe, SubscriptionRequest, Unsubscribe
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
     from trio_mqtt._client._buffer import Overflow
@@ -72,10 +73,12 @@ class Grant:
         reason_string: the Server's own words, or None.
         user_properties: those of the answer.
         failure: the error that ended it instead, or None.
+        refused: called if the Server refuses, after everything else; or None.
     """
 
     route: Route
     earlier: SubscriptionRequest | None = None
+    refused: Callable[[], None] | None = None
     done: trio.Event = attrs.Factory(trio.Event)
     reason_code: ReasonCode | None = None
     reason_string: str | None = None
@@ -233,6 +236,19 @@ class SubscriptionManager:
         self._claimed = self._deliveries.claim(subscription, self._topic_filters)
         return subscription, grants
 
+    def _new_route(self, wanted: SubscriptionRequest) -> Route:
+        topic_filter = wanted.topic_filter
+        has_identifiers = self._sending.server.subscription_identifier_available
+        route = Route(
+            topic_filter,
+            split_share(topic_filter)[0] is not None,
+            self._session._identifier_for(topic_filter) if has_identifiers else None,
+            wanted,
+            [],
+        )
+        self._routes.add(route)
+        return route
+
     def _join(self, subscription: Subscription, topic_filter: str) -> Grant | None:
         """Join or make the route of a filter; subscribe if the Server has less than wanted."""
         options = self._options
@@ -243,18 +259,8 @@ class SubscriptionManager:
             options.retain_as_published,
             options.retain_handling,
         )
-        route = self._routes.get(topic_filter)
+        route = self._routes.get(topic_filter) or self._new_route(wanted)
         server = self._sending.server
-        if route is None:
-            has_identifiers = server.subscription_identifier_available
-            route = Route(
-                topic_filter,
-                split_share(topic_filter)[0] is not None,
-                self._session._identifier_for(topic_filter) if has_identifiers else None,
-                wanted,
-                [],
-            )
-            self._routes.add(route)
         asked = route.granted is not None or route.pending is not None
         if topic_filter in self._session._state.unsubscribing():
             asked = False  # by hand; what is asked for after that holds
@@ -282,9 +288,12 @@ class SubscriptionManager:
 
         def answered(request: Request) -> None:
             grant.answer(request)
-            code = grant.reason_code
-            if kept and earlier is not None and code is not None and code.is_failure:
+            if grant.reason_code is None or not grant.reason_code.is_failure:
+                return
+            if kept and earlier is not None:
                 self._session._keep_subscription(KeptSubscription(route.identifier, earlier))
+            if grant.refused is not None:
+                grant.refused()
 
         packet = subscribe_packet(route, server, handling)
         self._sending.request(packet, answered, stored_in=stored_in)
