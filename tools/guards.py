@@ -98,7 +98,7 @@ GUARDS: Final = (
     Guard(
         "what a block on a shared filter leaves goes to its competitor",
         "_client/_subscribing.py",
-        "            self._deliveries.claim(heir, (topic_filter,), left=left)\n",
+        "            self._deliveries.unclaimed.claim(heir, (topic_filter,), left=left)\n",
         "            pass\n",
         SUBSCRIBING
         + "TestOverlaps::test_what_a_block_on_a_shared_filter_leaves_goes_to_its_competitor",
@@ -107,7 +107,7 @@ GUARDS: Final = (
         "the end of the block settles nothing that is in hand",
         "_client/_subscription.py",
         "        for message in in_hand:\n"
-        "            self._deliveries.leave_unclaimed(message, handed_out=True)\n",
+        "            self._deliveries.unclaimed.add(message, handed_out=True)\n",
         "        for message in in_hand:\n"
         "            self._deliveries.settle(message, ReasonCode.SUCCESS)\n",
         SETTLING + "TestNothingElseSettles::test_break",
@@ -256,7 +256,7 @@ GUARDS: Final = (
     ),
     Guard(
         "unclaimed messages keep the order of arrival",
-        "_client/_deliveries.py",
+        "_client/_unclaimed.py",
         "        subscription._buffer.sort()\n",
         "",
         SUBSCRIBING
@@ -264,9 +264,9 @@ GUARDS: Final = (
     ),
     Guard(
         "a message that nobody claims is told as it is released",
-        "_client/_deliveries.py",
-        "        self.events.put(MessageReleased(message=message, claimable=stored is not None))\n",
-        "",
+        "_client/_unclaimed.py",
+        "self._events.put(MessageReleased(message=message, claimable=stored is not None))\n",
+        "pass\n",
         SETTLING + "TestEvents::test_a_released_message_is_told_to_everybody",
     ),
     Guard(

@@ -128,11 +128,11 @@ class Client:
             unsettled=connection.receiver.unsettled if connection else 0,
             held=len(session.held),
             unclaimed=len(deliveries.unclaimed),
-            unclaimed_released=deliveries.unclaimed_released,
+            unclaimed_released=deliveries.unclaimed.released,
             strays=deliveries.strays,
             stray_acknowledgements=connection.sender.strays if connection else 0,
             receive_maximum_exceeded=connection.receiver.overruns if connection else 0,
-            dropped=deliveries.dropped,
+            dropped=deliveries.unclaimed.dropped,
             tasks_awaiting_answers=deliveries.valve.awaited,
             reading_paused=deliveries.valve.paused_until_now(),
         )

@@ -1,6 +1,6 @@
 """Who gets a received message, and what becomes of it afterwards.
 
-The one place that knows the routes, the unclaimed messages and the way to the acknowledgement.
+The one place that knows the routes and the way to the acknowledgement.
 """
 
 from __future__ import annotations
@@ -8,23 +8,18 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
-import attrs
-import trio
-from trio.lowlevel import enable_ki_protection
-
 from trio_mqtt._client._event_stream import EventStreams
 from trio_mqtt._client._held_watch import HeldWatch
 from trio_mqtt._client._message import Message, SharedReceipt
 from trio_mqtt._client._routes import Routes, kept_route
+from trio_mqtt._client._unclaimed import UnclaimedMessages
 from trio_mqtt._client._valve import Valve
 from trio_mqtt._enums import MQTT_5, QoS, ReasonCode
 from trio_mqtt._errors import ConnectionLost, FeatureNotSupported, LocalProtocolError
 from trio_mqtt._protocol.records import RECEIVED, UNCLAIMED
-from trio_mqtt._topics import topic_matches
-from trio_mqtt.events import MessageReleased
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Container
+    from collections.abc import Awaitable, Callable
 
     from trio_mqtt._client._session import Session
     from trio_mqtt._client._subscription import Subscription
@@ -34,23 +29,6 @@ if TYPE_CHECKING:
 
 _SUCCESS: Final = ReasonCode.SUCCESS
 _logger = logging.getLogger("trio_mqtt")
-
-
-def _arrival(message: Message) -> int:
-    return message._arrival
-
-
-@attrs.frozen
-class Unclaimed:
-    """How a message waits for somebody who takes it.
-
-    Attributes:
-        release_at: when it is acknowledged instead (Trio's clock).
-        attempt: what its `attempt` is for whoever takes it.
-    """
-
-    release_at: float
-    attempt: int
 
 
 class ReceiveWindow:
@@ -85,13 +63,10 @@ class Deliveries:
     Attributes:
         routes: the subscriptions by Topic Filter.
         valve: says when the reader must pause.
-        unclaimed: messages that nobody holds, in the order in which they are released.
-        settling: those whose settling is being committed with an effect of the program.
-        unclaimed_released: how many were acknowledged since nobody claimed them in time.
+        unclaimed: messages that nobody holds.
         subscriptions: those whose block is entered and not left.
         events: who watches.
         strays: messages that nothing here had subscribed to.
-        dropped: QoS 0 messages that were left unclaimed.
     """
 
     def __init__(  # noqa: PLR0913 - the parts that it stands between
@@ -106,36 +81,30 @@ class Deliveries:
     ) -> None:
         self.routes = Routes()
         self.valve = Valve()
-        self.unclaimed: dict[Message, Unclaimed] = {}
-        self.settling: set[Message] = set()
-        self.unclaimed_released = 0
         self.strays = 0
-        self.dropped = 0
         self.subscriptions: set[Subscription] = set()
         self.events = EventStreams(check_open)
+        self.unclaimed = UnclaimedMessages(
+            session,
+            unclaimed_timeout,
+            settle=self.settle,
+            check_rejection=self.check_rejection,
+            events=self.events,
+            start=start,
+        )
         self.check_open = check_open
         self._session = session
         self._foreign = False  # whether the Server may have subscriptions that we do not know
         self._receive_maximum = receive_maximum
-        self._unclaimed_timeout = unclaimed_timeout
         self._acknowledged = acknowledged
-        self._start = start
-        self._releasing = False
         self._receiver: Receiver | None = None
         self._window = ReceiveWindow()
-        self._name = "nobody"  # as a holder: of what is unclaimed
         self._watch = HeldWatch(start)
-        self._arrivals = 0
+        self._arrivals = len(self.unclaimed)
         self._overruns = 0
         self._held = 0  # QoS 1 and 2 messages delivered and not settled
         for kept in session._subscriptions.values():
             self.routes.add(kept_route(kept))
-        for number, (message, attempt) in session._unclaimed.items():
-            self._arrivals += 1
-            message._arrival = self._arrivals
-            message._stored = number
-            message._holder = self
-            self.unclaimed[message] = Unclaimed(float("inf"), attempt)
 
     def connected(self, connection: Connection, *, first: bool) -> None:
         """Acknowledge on this connection from now on.
@@ -186,7 +155,7 @@ class Deliveries:
             self.strays += 1
             self._acknowledge(message, _SUCCESS)  # MQTT-4.5.0-2
         else:
-            self.leave_unclaimed(message)
+            self.unclaimed.add(message)
 
     def _may_be_wanted(self, message: Message) -> bool:
         """Whether it may be for a subscription of an earlier run, not yet made again here."""
@@ -220,7 +189,7 @@ class Deliveries:
         """Note that one holder has dealt with a QoS 1 or 2 message."""
         if message.settled is not None:
             return
-        self.unclaimed.pop(message, None)
+        self.unclaimed.discard(message)
         shared = message._shared
         if shared is None:
             self._acknowledge(message, reason_code)
@@ -254,7 +223,7 @@ class Deliveries:
     def has(self, message: Message) -> bool:
         """Whether a message is of this client, in the hands of its code."""
         holder = message._holder
-        return holder is self or holder in self.subscriptions
+        return holder is self.unclaimed or holder in self.subscriptions
 
     def receipt(self, message: Message) -> Changes:
         """What the storage is to remember of a message that is settled.
@@ -288,127 +257,3 @@ class Deliveries:
             title = self._receiver.protocol.title
             text = f"{title} has no way to reject a message; settle it, or leave it unacknowledged"
             raise FeatureNotSupported(text)
-
-    # A message that is unclaimed can still be settled by whoever has it in hand.
-
-    def _settle(self, message: Message, reason_code: ReasonCode) -> None:
-        self.settle(message, reason_code)
-
-    def _check_rejection(self, message: Message) -> None:
-        self.check_rejection(message)
-
-    def _leave_unclaimed(self, message: Message) -> None:
-        """It is unclaimed already."""
-
-    # -- unclaimed ----------------------------------------------------------------------------
-
-    def leave_unclaimed(self, message: Message, *, handed_out: bool = False) -> None:
-        """Keep an unsettled message for the next subscription that matches it.
-
-        Args:
-            message: the message.
-            handed_out: whether application code has had it in hand.
-        """
-        if not message.qos:
-            if not self.dropped:
-                text = "QoS 0 messages, such as one to %r, find no subscription and are dropped"
-                _logger.warning(text, message.topic)
-            self.dropped += 1
-            return
-        if message.settled is not None:
-            return
-        message._holder = self
-        release_at = trio.current_time() + self._unclaimed_timeout
-        if message._stored:
-            release_at = float("inf")  # it was acknowledged long ago, and holds nobody up
-        self.unclaimed[message] = Unclaimed(release_at, message.attempt + handed_out)
-        if not self._releasing:
-            self._releasing = True
-            self._start(self._release_overdue)
-
-    def claim(
-        self,
-        subscription: Subscription,
-        topic_filters: tuple[str, ...],
-        *,
-        left: Container[Message] | None = None,
-    ) -> frozenset[Message]:
-        """Hand the unclaimed messages that match to a subscription, in order of arrival.
-
-        Args:
-            subscription: who gets them.
-            topic_filters: what they must match.
-            left: what a competitor has left; only of this, and nothing of it that several
-                subscriptions got, for this one may be among them.
-
-        Returns:
-            What it got: each PUBLISH once, however many subscriptions have left it.
-        """
-        claimed: dict[SharedReceipt, Message] = {}
-        for message in sorted(self.unclaimed, key=_arrival):
-            if message in self.settling:
-                continue  # it is being dealt with; if that fails, it is still here
-            if left is not None and (message not in left or message._shared is not None):
-                continue
-            if not any(topic_matches(each, message.topic) for each in topic_filters):
-                continue
-            attempt = self.unclaimed.pop(message).attempt
-            message._holder = None
-            shared = message._shared or SharedReceipt(message, 1)
-            if shared in claimed:
-                shared.holders -= 1
-                claimed[shared].attempt = max(attempt, claimed[shared].attempt)
-                continue
-            again = claimed[shared] = message._copy_for_another(shared)
-            again._stored = message._stored
-            again.attempt = attempt
-        for again in claimed.values():
-            subscription._put(again)
-        subscription._buffer.sort()
-        return frozenset(claimed.values())
-
-    def _next_to_release(self) -> tuple[Message, Unclaimed] | None:
-        for message, waiting in self.unclaimed.items():
-            if waiting.release_at < float("inf"):
-                return message, waiting
-        return None
-
-    @enable_ki_protection
-    async def _release_overdue(self) -> None:
-        while (entry := self._next_to_release()) is not None:
-            message, waiting = entry
-            if trio.current_time() < waiting.release_at:
-                await trio.sleep_until(waiting.release_at)
-                continue
-            if message in self.settling:
-                del self.unclaimed[message]
-                release_at = trio.current_time() + self._unclaimed_timeout
-                self.unclaimed[message] = attrs.evolve(waiting, release_at=release_at)
-                continue
-            self._release(message, waiting.attempt)
-        self._releasing = False
-
-    def _release(self, message: Message, attempt: int) -> None:
-        """Acknowledge what nobody has claimed; a durable storage keeps it all the same."""
-        self.unclaimed_released += 1
-        original = message if message._shared is None else message._shared.original
-        stored = None
-        if message._shared is None or message._shared.holders == 1:
-            stored = self._session._store_unclaimed(message, attempt)
-        self.events.put(MessageReleased(message=message, claimable=stored is not None))
-        _logger.warning(
-            "a QoS %d message to %r was left unsettled and not claimed by a subscription for "
-            "%g s; it is acknowledged now%s",
-            message.qos,
-            message.topic,
-            self._unclaimed_timeout,
-            "" if stored is None else ", and kept in the storage",
-        )
-        if stored is not None:
-            number, original.stored_in = stored
-            again = message._copy_for_another(None)
-            again._stored = number
-            again._holder = self
-            self.unclaimed[again] = Unclaimed(float("inf"), attempt)
-            self._session._unclaimed[number] = (again, attempt)
-        self.settle(message, _SUCCESS)

@@ -40,7 +40,7 @@ async def settle_with(
             f"this one has {session._storage!r}"
         )
         raise FeatureNotSupported(text)
-    settling = deliveries.settling
+    settling = deliveries.unclaimed.settling
     if message.settled is not None or message in settling or not deliveries.has(message):
         text = "only a message that a subscription of this client has, unsettled, can be settled"
         raise LocalProtocolError(text)

@@ -233,7 +233,7 @@ class SubscriptionManager:
         except BaseException:
             self._leave()
             raise
-        self._claimed = self._deliveries.claim(subscription, self._topic_filters)
+        self._claimed = self._deliveries.unclaimed.claim(subscription, self._topic_filters)
         return subscription, grants
 
     def _new_route(self, wanted: SubscriptionRequest) -> Route:
@@ -390,7 +390,7 @@ class SubscriptionManager:
             unsubscribed=not kept, claimed=self._claimed, inherited=inherited
         )
         for heir, topic_filter in heirs:
-            self._deliveries.claim(heir, (topic_filter,), left=left)
+            self._deliveries.unclaimed.claim(heir, (topic_filter,), left=left)
         try:
             self._deliveries.check_open()
         except (MQTTError, trio.ClosedResourceError):

@@ -235,7 +235,7 @@ class Subscription:
     def _leave_unclaimed(self, message: Message) -> None:
         if message in self._in_hand:
             del self._in_hand[message]
-            self._deliveries.leave_unclaimed(message, handed_out=True)
+            self._deliveries.unclaimed.add(message, handed_out=True)
 
     def _holds(self, original: Message) -> bool:
         """Whether a PUBLISH, or a copy of it, is in hand or in the buffer."""
@@ -282,7 +282,7 @@ class Subscription:
         self._loops.clear()
         left = set(in_hand)
         for message in in_hand:
-            self._deliveries.leave_unclaimed(message, handed_out=True)
+            self._deliveries.unclaimed.add(message, handed_out=True)
         for message in buffered:
             inherits = message._shared is None and any(
                 topic_matches(each, message.topic) for each in inherited
@@ -292,7 +292,7 @@ class Subscription:
                 self._deliveries.settle(message, ReasonCode.SUCCESS)
             else:
                 left.add(message)
-                self._deliveries.leave_unclaimed(message)
+                self._deliveries.unclaimed.add(message)
         self._line.unpark_all()
         return frozenset(left)
 
