@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import wraps
 from typing import TYPE_CHECKING, Final, ParamSpec
 
@@ -10,7 +11,8 @@ import trio
 
 from tests.client.support import open_once
 from tests.interop.servers.kind import PASSWORD, PROTOCOLS, TRANSPORTS
-from trio_mqtt import Session, make_ssl_context
+from trio_mqtt import MQTT_3_1_1, Session, make_ssl_context
+from trio_mqtt._transports.url import parse_url
 
 if TYPE_CHECKING:
     import ssl
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from tests.interop.servers.kind import Running, Transport
-    from trio_mqtt import Client, Protocol
+    from trio_mqtt import Client, Protocol, Subscription
 
 P = ParamSpec("P")
 
@@ -35,6 +37,7 @@ class Target:
         protocol: the version.
         authority: the certificate of the authority that its TLS rests on.
         prefix: what names begin with, so that no test meets what another left.
+        patience: how long a check may take where the server is expected to hang, in seconds.
     """
 
     running: Running
@@ -42,11 +45,28 @@ class Target:
     protocol: Protocol
     authority: Path
     prefix: str
+    patience: float = math.inf
 
     @property
     def url(self) -> str:
         """Where it is."""
         return self.running.url(self.transport, self.protocol)
+
+    @property
+    def best(self) -> Protocol:
+        """The highest version that is spoken there."""
+        ports = self.running.ports
+        here = ports[self.transport, self.protocol]
+        return max(
+            protocol
+            for (transport, protocol), port in ports.items()
+            if transport == self.transport and port == here
+        )
+
+    def url_at(self, port: int, host: str = "127.0.0.1") -> str:
+        """Where it is for those who reach it by another port, or another name."""
+        address = parse_url(self.url)
+        return f"{address.scheme}://{host}:{port}{address.target}"
 
     @property
     def ssl_context(self) -> ssl.SSLContext | None:
@@ -67,6 +87,12 @@ class Target:
     def open(self, **options: Any) -> AbstractAsyncContextManager[Client]:
         """A client of it that fails on the first loss."""
         return open_once(self.url, **(self.options() | options))
+
+    def open_other(self) -> AbstractAsyncContextManager[Client]:
+        """A client that reaches the server by plain TCP."""
+        url = self.running.url("tcp", MQTT_3_1_1)
+        options = {"protocol": MQTT_3_1_1, "ssl_context": None}
+        return open_once(url, **(self.options() | options))
 
     def session(self, name: str = "session") -> Session:
         """A Session of this test, to be kept by the server for some minutes."""
@@ -127,9 +153,22 @@ def check(
 
         @wraps(test)
         async def bounded(*args: P.args, **kwargs: P.kwargs) -> None:
-            with trio.fail_after(limit):
+            target = kwargs["target"]
+            assert isinstance(target, Target)
+            with trio.fail_after(min(limit, target.patience)):
                 await test(*args, **kwargs)
 
         return bounded
 
     return decorate
+
+
+async def take(messages: Subscription, wanted: int) -> list[str]:
+    """The texts of so many messages, each of them settled."""
+    texts: list[str] = []
+    while len(texts) < wanted:
+        message = await messages.receive()
+        texts.append(message.text())
+        if message.qos:
+            message.ack()
+    return texts

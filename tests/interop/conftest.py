@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from contextlib import ExitStack
 from itertools import count
@@ -92,7 +93,10 @@ def _expect(item: pytest.Function, column: Column) -> None:
         item.add_marker(
             pytest.mark.xfail(
                 reason=f"{deviation.when}: {deviation.reason}",
-                raises=deviation.error,
+                # What leaves an asynchronous test comes in a group.
+                raises=pytest.RaisesGroup(
+                    pytest.RaisesExc(deviation.error), flatten_subgroups=True
+                ),
                 strict=deviation.when == "always",
             )
         )
@@ -163,6 +167,7 @@ def started(
 
 @pytest.fixture
 def target(
+    request: pytest.FixtureRequest,
     column: Column,
     started: Started,
     certificates: Certificates,
@@ -174,6 +179,7 @@ def target(
             pytest.fail(message)
         pytest.skip(message)
     running = started.find(column.kind)
+    deviation = find_deviation(request.node, column)
     record_property(VERSION, running.version)
     return Target(
         running=running,
@@ -181,6 +187,7 @@ def target(
         protocol=column.protocol,
         authority=certificates.authority,
         prefix=f"t{os.getpid()}x{next(numbers)}",
+        patience=math.inf if deviation is None else deviation.limit or math.inf,
     )
 
 

@@ -40,6 +40,15 @@ def install_packages(packages: Sequence[str]) -> None:
         run([*prefix, "apt-get", *arguments], timeout=PACKAGES_TIMEOUT, environment=environment)
 
 
+def packages_of(programs: Mapping[str, str]) -> tuple[str, ...]:
+    """Debian's packages of those programs that are not here, from wherever they came.
+
+    Args:
+        programs: the package of each.
+    """
+    return tuple(package for program, package in programs.items() if not shutil.which(program))
+
+
 def _has_package(package: str) -> bool:
     found = subprocess.run(
         [find_program("dpkg-query"), "--show", "--showformat=${Status}", package],

@@ -83,6 +83,7 @@ class Deviation:
         transports: where.
         protocols: in which versions.
         cases: with which of the test's parameters; each has to be among these.
+        limit: how long to wait where the server hangs, in seconds; None for as long as else.
     """
 
     check: str
@@ -92,6 +93,7 @@ class Deviation:
     transports: tuple[Transport, ...] = TRANSPORTS
     protocols: tuple[Protocol, ...] = PROTOCOLS
     cases: Mapping[str, tuple[object, ...]] = attrs.field(factory=dict[str, tuple[object, ...]])
+    limit: float | None = None
 
     def holds(self, transport: Transport, protocol: Protocol, case: Mapping[str, object]) -> bool:
         """Whether it is expected there."""
