@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections import OrderedDict
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import attrs
@@ -31,7 +33,7 @@ def _arrival(message: Message) -> int:
 
 @attrs.frozen
 class Unclaimed:
-    """How a message waits for somebody who takes it.
+    """How an unacknowledged message waits for somebody who takes it.
 
     Attributes:
         release_at: when it is acknowledged instead (Trio's clock).
@@ -82,26 +84,30 @@ class UnclaimedMessages:
         self._events = events
         self._start = start
         self._name = "nobody"  # as a holder
-        self._messages: dict[Message, Unclaimed] = {}  # in the order in which they are released
+        # Those that hold up others, in the order in which they are released; and those that were
+        # acknowledged and are in the storage, with their attempts.
+        self._waiting: OrderedDict[Message, Unclaimed] = OrderedDict()
+        self._stored: dict[Message, int] = {}
         self._releasing = False
         for arrival, (number, entry) in enumerate(session._unclaimed.items(), start=1):
             message, attempt = entry
             message._arrival = arrival
             message._stored = number
             message._holder = self
-            self._messages[message] = Unclaimed(float("inf"), attempt)
+            self._stored[message] = attempt
 
     def __len__(self) -> int:
         """How many there are."""
-        return len(self._messages)
+        return len(self._waiting) + len(self._stored)
 
     def __iter__(self) -> Iterator[Message]:
         """The messages."""
-        return iter(self._messages)
+        return chain(self._stored, self._waiting)
 
     def discard(self, message: Message) -> None:
         """Forget a message if it is here: it was settled."""
-        self._messages.pop(message, None)
+        self._waiting.pop(message, None)
+        self._stored.pop(message, None)
 
     def add(self, message: Message, *, handed_out: bool = False) -> None:
         """Keep an unsettled message for the next subscription that matches it.
@@ -119,10 +125,11 @@ class UnclaimedMessages:
         if message.settled is not None:
             return
         message._holder = self
-        release_at = trio.current_time() + self._timeout
-        if message._stored:
-            release_at = float("inf")  # it was acknowledged long ago, and holds nobody up
-        self._messages[message] = Unclaimed(release_at, message.attempt + handed_out)
+        attempt = message.attempt + handed_out
+        if message._stored:  # it was acknowledged long ago, and holds nobody up
+            self._stored[message] = attempt
+            return
+        self._waiting[message] = Unclaimed(trio.current_time() + self._timeout, attempt)
         if not self._releasing:
             self._releasing = True
             self._start(self._release_overdue)
@@ -146,14 +153,14 @@ class UnclaimedMessages:
             What it got: each PUBLISH once, however many subscriptions have left it.
         """
         claimed: dict[SharedReceipt, Message] = {}
-        for message in sorted(self._messages, key=_arrival):
+        for message in sorted(self, key=_arrival):
             if message in self.settling:
                 continue  # it is being dealt with; if that fails, it is still here
             if left is not None and (message not in left or message._shared is not None):
                 continue
             if not any(topic_matches(each, message.topic) for each in topic_filters):
                 continue
-            attempt = self._messages.pop(message).attempt
+            attempt = self._take(message)
             message._holder = None
             shared = message._shared or SharedReceipt(message, 1)
             if shared in claimed:
@@ -168,25 +175,23 @@ class UnclaimedMessages:
         subscription._buffer.sort()
         return frozenset(claimed.values())
 
-    def _next_to_release(self) -> tuple[Message, Unclaimed] | None:
-        for message, waiting in self._messages.items():
-            if waiting.release_at < float("inf"):
-                return message, waiting
-        return None
+    def _take(self, message: Message) -> int:
+        """Take a message out; says what its attempt is."""
+        waiting = self._waiting.pop(message, None)
+        return self._stored.pop(message) if waiting is None else waiting.attempt
 
     @enable_ki_protection
     async def _release_overdue(self) -> None:
-        while (entry := self._next_to_release()) is not None:
-            message, waiting = entry
-            if trio.current_time() < waiting.release_at:
+        while (message := next(iter(self._waiting), None)) is not None:
+            waiting = self._waiting[message]
+            now = trio.current_time()
+            if now < waiting.release_at:
                 await trio.sleep_until(waiting.release_at)
-                continue
-            if message in self.settling:
-                del self._messages[message]
-                release_at = trio.current_time() + self._timeout
-                self._messages[message] = attrs.evolve(waiting, release_at=release_at)
-                continue
-            self._release(message, waiting.attempt)
+            elif message in self.settling:
+                self._waiting[message] = Unclaimed(now + self._timeout, waiting.attempt)
+                self._waiting.move_to_end(message)
+            else:
+                self._release(message, waiting.attempt)
         self._releasing = False
 
     def _release(self, message: Message, attempt: int) -> None:
@@ -210,7 +215,7 @@ class UnclaimedMessages:
             again = message._copy_for_another(None)
             again._stored = number
             again._holder = self
-            self._messages[again] = Unclaimed(float("inf"), attempt)
+            self._stored[again] = attempt
             self._session._unclaimed[number] = (again, attempt)
         self._settle_message(message, ReasonCode.SUCCESS)
 
