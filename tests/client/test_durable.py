@@ -423,7 +423,9 @@ async def test_a_lost_session_is_subscribed_again_by_the_next_run(
 # -- unclaimed ------------------------------------------------------------------------------------
 
 
-async def leave_one(server: Server, shelf: Storage, payload: str, qos: int) -> MessageReleased:
+async def leave_one(
+    server: Server, shelf: Session | Storage, payload: str, qos: int
+) -> MessageReleased:
     """Let the client acknowledge a message that nobody dealt with."""
     async with (
         opened(server, shelf, unclaimed_timeout=30) as client,
@@ -482,7 +484,7 @@ async def test_a_released_message_is_on_disk_before_its_acknowledgement(
 async def test_released_messages_are_bounded(
     autojump_clock: MockClock, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trio_mqtt._client._session._MOST_UNCLAIMED", 1)
+    monkeypatch.setattr("trio_mqtt._client._session_records._MOST_UNCLAIMED", 1)
     shelf = Shelf()
     assert (await leave_one(server, shelf, "first", 1)).claimable
     assert not (await leave_one(server, shelf, "second", 1)).claimable
@@ -492,10 +494,29 @@ async def test_released_messages_are_bounded(
 async def test_released_bytes_are_bounded(
     autojump_clock: MockClock, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trio_mqtt._client._session._MOST_UNCLAIMED_BYTES", 10)
-    shelf = Shelf()
-    assert not (await leave_one(server, shelf, "x" * 11, 1)).claimable
-    assert (await leave_one(server, shelf, "x" * 10, 1)).claimable
+    monkeypatch.setattr("trio_mqtt._client._session_records._MOST_UNCLAIMED_BYTES", 10)
+    session = session_in(Shelf())
+    assert not (await leave_one(server, session, "x" * 11, 1)).claimable
+    assert (await leave_one(server, session, "x" * 10, 1)).claimable
+    async with opened(server, session, unclaimed_timeout=30) as client:
+        async with client.subscribe("a", qos=2) as messages:
+            (await messages.receive()).ack()
+            server.publish("a", "y" * 10, qos=1)
+            await take(messages)
+        await trio.sleep(60)
+        assert client.statistics().unclaimed == 1  # there was room for it
+
+
+async def test_a_session_given_up_leaves_their_room_to_the_next(
+    autojump_clock: MockClock, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trio_mqtt._client._session_records._MOST_UNCLAIMED_BYTES", 10)
+    session = session_in(Shelf())
+    assert (await leave_one(server, session, "x" * 10, 1)).claimable
+    assert not (await leave_one(server, session, "x", 1)).claimable
+    async with opened(server, session):
+        session.discard()
+    assert (await leave_one(server, session, "x" * 10, 1)).claimable
 
 
 async def test_without_durable_storage_a_released_message_is_gone(

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 async def time_to_release(count: int, *, stored: int) -> float:
     """How long it takes to release so many messages beside those in the storage, in seconds."""
     session = Session("c", expiry=1)
-    session._unclaimed.update((number, (Message("a"), 1)) for number in range(1, stored + 1))
+    session._unclaimed.messages.update(
+        (number, (Message("a"), 1)) for number in range(1, stored + 1)
+    )
     tasks: list[Callable[[], Awaitable[None]]] = []
 
     def settle(message: Message, _reason_code: ReasonCode) -> None:

@@ -409,5 +409,5 @@ class Client:
                 if before.get(topic_filter) != (route, route.asked):
                     continue
                 routes.remove(route)
-            self._supervisor.session._drop_subscription(topic_filter)
+            self._supervisor.session._subscriptions.drop(topic_filter)
             routes.unsubscribed(topic_filter)

@@ -103,7 +103,7 @@ class Deliveries:
         self._arrivals = len(self.unclaimed)
         self._overruns = 0
         self._held = 0  # QoS 1 and 2 messages delivered and not settled
-        for kept in session._subscriptions.values():
+        for kept in session._subscriptions:
             self.routes.add(kept_route(kept))
 
     def connected(self, connection: Connection, *, first: bool) -> None:
@@ -206,11 +206,11 @@ class Deliveries:
             return
         if receiver is None:
             message.settled = reason_code
-            self._session._drop_unclaimed(message._stored)
+            self._session._unclaimed.drop(message._stored)
             return
         receiver.settle(message, reason_code)
         if message._stored:  # it was acknowledged long ago
-            self._session._drop_unclaimed(message._stored)
+            self._session._unclaimed.drop(message._stored)
             self._acknowledged()
             return
         self._held -= 1

@@ -128,7 +128,7 @@ class Restorer:
         routes = self._deliveries.routes
         if routes.get(route.topic_filter) is route:
             routes.remove(route)
-        self._session._drop_subscription(route.topic_filter)
+        self._session._subscriptions.drop(route.topic_filter)
         for subscription in route.subscriptions:
             subscription._refuse(error)
         event = SubscriptionLost(topic_filter=route.topic_filter, error=error)

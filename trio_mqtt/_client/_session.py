@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeVar
 import attrs
 import trio
 
-from trio_mqtt._client._message import Message
+from trio_mqtt._client._session_records import KeptSubscriptions, UnclaimedRecords
 from trio_mqtt._enums import MQTT_5, Protocol
 from trio_mqtt._errors import MQTTError, StorageError
 from trio_mqtt._protocol.journal import Journal
@@ -23,14 +23,9 @@ from trio_mqtt._protocol.records import (
     SESSION,
     SUBSCRIPTION,
     UNCLAIMED,
-    KeptSubscription,
     SessionRecord,
     decode_session,
-    decode_subscription,
-    decode_unclaimed,
     encode_session,
-    encode_subscription,
-    encode_unclaimed,
 )
 from trio_mqtt._protocol.session import SessionState
 from trio_mqtt._storage.memory import MemoryStorage
@@ -39,6 +34,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterable
 
+    from trio_mqtt._client._message import Message
     from trio_mqtt._client._supervisor import Supervisor
     from trio_mqtt._protocol.server_info import ServerInfo
     from trio_mqtt.abc import RecordKey, Storage
@@ -54,8 +50,6 @@ MOST_QUEUED_BYTES: Final = 16 * 1024 * 1024
 NEVER_EXPIRES: Final = 0xFFFF_FFFF
 _EPHEMERAL_EXPIRY: Final = 300
 """How long the Server keeps an ephemeral Session for a Client that reconnects, in seconds."""
-_MOST_UNCLAIMED: Final = 10_000
-_MOST_UNCLAIMED_BYTES: Final = 64 * 1024 * 1024
 _ALPHABET: Final = string.ascii_letters + string.digits
 _ID_LENGTH: Final = 23  # what every Server takes (MQTT-3.1.3-5)
 
@@ -134,11 +128,9 @@ class Session:
         self._server_told = False  # whether it knows that the Session is over
         self._record: SessionRecord | None = None
         self._state = SessionState(clock=trio.current_time)
-        self._subscriptions: dict[str, KeptSubscription] = {}
+        self._subscriptions = KeptSubscriptions()
         self._last_identifier = 0
-        self._unclaimed: dict[int, tuple[Message, int]] = {}
-        self._last_unclaimed = 0
-        self._unclaimed_bytes = 0
+        self._unclaimed = UnclaimedRecords()
 
     @classmethod
     def _for_one_client(cls, client_id: str | None, *, reconnects: bool) -> Session:
@@ -275,18 +267,8 @@ class Session:
         for value in kinds.get(SESSION, {}).values():
             self._record = decode_session(value)
             self._last_identifier = self._record.last_identifier
-        self._subscriptions = {
-            str(key): decode_subscription(str(key), value)
-            for key, value in kinds.get(SUBSCRIPTION, {}).items()
-        }
-        self._unclaimed = {}
-        self._unclaimed_bytes = 0
-        for key, value in kinds.get(UNCLAIMED, {}).items():
-            message, attempt = decode_unclaimed(value, Message)
-            if isinstance(message, Message):
-                self._unclaimed[int(key)] = (message, attempt)
-                self._unclaimed_bytes += len(message.payload)
-        self._last_unclaimed = max(self._unclaimed, default=0)
+        self._subscriptions = KeptSubscriptions(state.journal, kinds.get(SUBSCRIPTION))
+        self._unclaimed = UnclaimedRecords(state.journal, kinds.get(UNCLAIMED))
 
     async def _close(self) -> None:
         """Give the record back; not cancellable."""
@@ -356,13 +338,10 @@ class Session:
 
     def _forget_everything(self) -> None:
         """The Session is no more: leave no record of it."""
-        state = self._state
-        state.abandon()
+        self._state.abandon()
         self._record = None
-        self._subscriptions.clear()
-        self._unclaimed.clear()
-
-    # -- subscriptions ------------------------------------------------------------------------
+        self._subscriptions = KeptSubscriptions()
+        self._unclaimed = UnclaimedRecords()
 
     def _identifier_for(self, topic_filter: str) -> int:
         """The Subscription Identifier of a Topic Filter: its old one, or one never used before."""
@@ -372,45 +351,3 @@ class Session:
         self._last_identifier += 1
         self._note_record()
         return self._last_identifier
-
-    def _keep_subscription(self, kept: KeptSubscription) -> int:
-        """Remember a subscription; says which batch must be on disk before SUBSCRIBE is sent."""
-        topic_filter = kept.request.topic_filter
-        self._subscriptions[topic_filter] = kept
-        journal = self._state.journal
-        if journal is None:
-            return 0
-        return journal.put((SUBSCRIPTION, topic_filter), encode_subscription(kept))
-
-    def _drop_subscription(self, topic_filter: str) -> None:
-        if self._subscriptions.pop(topic_filter, None) is not None and self._state.journal:
-            self._state.journal.delete((SUBSCRIPTION, topic_filter))
-
-    # -- unclaimed messages -------------------------------------------------------------------
-
-    def _store_unclaimed(self, message: Message, attempt: int) -> tuple[int, int] | None:
-        """Keep a message that is about to be acknowledged although nobody has dealt with it.
-
-        Returns:
-            Its number, and the batch that must be on disk before the acknowledgement is sent; or
-            None if there is no durable storage, or no room.
-        """
-        journal = self._state.journal
-        size = len(message.payload)
-        if (
-            journal is None
-            or len(self._unclaimed) >= _MOST_UNCLAIMED
-            or self._unclaimed_bytes + size > _MOST_UNCLAIMED_BYTES
-        ):
-            return None
-        self._last_unclaimed += 1
-        number = self._last_unclaimed
-        self._unclaimed[number] = (message, attempt)
-        self._unclaimed_bytes += size
-        return number, journal.put((UNCLAIMED, number), encode_unclaimed(message, attempt))
-
-    def _drop_unclaimed(self, number: int) -> None:
-        entry = self._unclaimed.pop(number, None)
-        if entry is not None and self._state.journal is not None:
-            self._unclaimed_bytes -= len(entry[0].payload)
-            self._state.journal.delete((UNCLAIMED, number))

@@ -281,7 +281,7 @@ class SubscriptionManager:
         route.asked += 1
         stored_in = 0
         if self._keep:
-            stored_in = self._session._keep_subscription(KeptSubscription(route.identifier, wanted))
+            stored_in = self._session._subscriptions.put(KeptSubscription(route.identifier, wanted))
         elif self._session._state.journal is not None:
             stored_in = self._session._note_record()  # the identifier is never used again
         kept = self._keep and earlier is not None
@@ -291,7 +291,7 @@ class SubscriptionManager:
             if grant.reason_code is None or not grant.reason_code.is_failure:
                 return
             if kept and earlier is not None:
-                self._session._keep_subscription(KeptSubscription(route.identifier, earlier))
+                self._session._subscriptions.put(KeptSubscription(route.identifier, earlier))
             if grant.refused is not None:
                 grant.refused()
 
@@ -378,7 +378,7 @@ class SubscriptionManager:
                 kept = True
                 continue
             self._routes.remove(route)
-            self._session._drop_subscription(route.topic_filter)
+            self._session._subscriptions.drop(route.topic_filter)
             self._routes.unsubscribed(route.topic_filter)
             if route.granted is not None or route.pending is not None:
                 unwanted.append(route.topic_filter)

@@ -89,7 +89,7 @@ class UnclaimedMessages:
         self._waiting: OrderedDict[Message, Unclaimed] = OrderedDict()
         self._stored: dict[Message, int] = {}
         self._releasing = False
-        for arrival, (number, entry) in enumerate(session._unclaimed.items(), start=1):
+        for arrival, (number, entry) in enumerate(session._unclaimed.messages.items(), start=1):
             message, attempt = entry
             message._arrival = arrival
             message._stored = number
@@ -200,7 +200,7 @@ class UnclaimedMessages:
         original = message if message._shared is None else message._shared.original
         stored = None
         if message._shared is None or message._shared.holders == 1:
-            stored = self._session._store_unclaimed(message, attempt)
+            stored = self._session._unclaimed.store(message, attempt)
         self._events.put(MessageReleased(message=message, claimable=stored is not None))
         _logger.warning(
             "a QoS %d message to %r was left unsettled and not claimed by a subscription for "
@@ -216,7 +216,7 @@ class UnclaimedMessages:
             again._stored = number
             again._holder = self
             self._stored[again] = attempt
-            self._session._unclaimed[number] = (again, attempt)
+            self._session._unclaimed.messages[number] = (again, attempt)
         self._settle_message(message, ReasonCode.SUCCESS)
 
     # -- as a holder ---------------------------------------------------------------------------
