@@ -572,7 +572,7 @@ GUARDS: Final = (
     ),
     Guard(
         "a QoS that was refused is not remembered as granted",
-        "_client/_subscribing.py",
+        "_client/_requests.py",
         "            elif self.earlier is not None:\n",
         "            elif False:\n",
         "client/test_repaired.py::TestRaisedQoS::"

@@ -19,7 +19,8 @@ from trio_mqtt._client._outgoing import (
     result_of,
 )
 from trio_mqtt._client._publisher import Publisher
-from trio_mqtt._client._subscribing import SubscribeOptions, SubscriptionManager
+from trio_mqtt._client._requests import SubscribeOptions
+from trio_mqtt._client._subscribing import SubscriptionManager
 from trio_mqtt._enums import RetainHandling
 from trio_mqtt._errors import LocalProtocolError, UnsubscribeRejected
 from trio_mqtt._topics import check_topic_filter

@@ -1,17 +1,147 @@
-"""SUBSCRIBE and UNSUBSCRIBE: whether a Server takes them."""
+"""SUBSCRIBE and UNSUBSCRIBE: what is asked for, whether a Server takes it, and its answer."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import attrs
+import trio
 
-from trio_mqtt._errors import FeatureNotSupported, MQTTError, PacketTooLarge
-from trio_mqtt._topics import split_share
-from trio_mqtt.packets import Subscribe, Unsubscribe, encode
+from trio_mqtt._enums import MQTT_5, QoS, ReasonCode, RetainHandling
+from trio_mqtt._errors import (
+    FeatureNotSupported,
+    LocalProtocolError,
+    MQTTError,
+    PacketTooLarge,
+    UserProperties,
+)
+from trio_mqtt._topics import check_topic_filter, split_share
+from trio_mqtt.packets import Properties, Subscribe, SubscriptionRequest, Unsubscribe, encode
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trio_mqtt._client._buffer import Overflow
+    from trio_mqtt._client._routes import Route, Routes
+    from trio_mqtt._client._subscription import Ack
+    from trio_mqtt._protocol.exchanges import Request
     from trio_mqtt._protocol.server_info import ServerInfo
+
+
+@attrs.frozen(kw_only=True)
+class SubscribeOptions:
+    """The arguments of `Client.subscribe`, beside the Topic Filters."""
+
+    qos: int
+    no_local: bool
+    retain_as_published: bool
+    retain_handling: int
+    buffer: int = attrs.field(validator=[attrs.validators.instance_of(int), attrs.validators.ge(1)])
+    overflow: Overflow = attrs.field(
+        validator=attrs.validators.in_(("wait", "drop_oldest", "drop_newest"))
+    )
+    ack: Ack = attrs.field(validator=attrs.validators.in_(("when_done", "manual", "on_receipt")))
+    keep: bool | None
+
+
+@attrs.define(eq=False)
+class Grant:
+    """A SUBSCRIBE for one Topic Filter, under way or answered.
+
+    Attributes:
+        route: the Topic Filter.
+        earlier: what the Server had been asked for before, if that was something else.
+        done: set when it is answered or has failed.
+        reason_code: the answer, or None.
+        reason_string: the Server's own words, or None.
+        user_properties: those of the answer.
+        failure: the error that ended it instead, or None.
+        refused: called if the Server refuses, after everything else; or None.
+    """
+
+    route: Route
+    earlier: SubscriptionRequest | None = None
+    refused: Callable[[], None] | None = None
+    done: trio.Event = attrs.Factory(trio.Event)
+    reason_code: ReasonCode | None = None
+    reason_string: str | None = None
+    user_properties: UserProperties = ()
+    failure: Exception | None = None
+
+    def answer(self, request: Request) -> None:
+        """Take the SUBACK, or the failure, to the route and to whoever waits."""
+        route = self.route
+        if route.pending is self:
+            route.pending = None
+        if request.answer is None:
+            self.failure = request.failure
+        else:
+            self.reason_code = request.answer.reason_codes[0]
+            self.reason_string = request.answer.properties.reason_string
+            self.user_properties = request.answer.properties.user_properties
+            if not self.reason_code.is_failure:
+                route.granted = QoS(self.reason_code)
+            elif self.earlier is not None:
+                route.options = self.earlier  # what it asked for is not what the Server has
+        self.done.set()
+
+
+def subscribe_packet(
+    route: Route, server: ServerInfo, retain_handling: RetainHandling | None = None
+) -> Subscribe:
+    """The SUBSCRIBE for a Topic Filter, as this Server takes it."""
+    options = route.options
+    if retain_handling is not None and options.retain_handling < retain_handling:
+        options = attrs.evolve(options, retain_handling=retain_handling)
+    known = server.subscription_identifier_available and route.identifier is not None
+    identifiers = (route.identifier,) if known and route.identifier else ()
+    return Subscribe(0, (options,), Properties(subscription_identifiers=identifiers))
+
+
+def check_subscription(
+    topic_filters: tuple[str, ...], options: SubscribeOptions, server: ServerInfo, routes: Routes
+) -> None:
+    """Refuse what the standard or the Server does not allow, before anything is sent.
+
+    Raises:
+        LocalProtocolError: the standard forbids it.
+        FeatureNotSupported: the Server does not have what it needs.
+    """
+    if not topic_filters:
+        message = "subscribe needs at least one Topic Filter"
+        raise LocalProtocolError(message, statement="MQTT-3.8.3-2")
+    if options.qos not in (0, 1, 2):
+        message = f"qos is {options.qos!r}; it must be 0, 1 or 2"
+        raise LocalProtocolError(message, statement="3.8.3.1")
+    plain = options.retain_handling == RetainHandling.SEND_ON_SUBSCRIBE
+    if server.protocol is not MQTT_5 and (
+        options.no_local or options.retain_as_published or not plain
+    ):
+        message = f"{server.protocol.title} subscriptions have no option but the QoS"
+        raise FeatureNotSupported(message)
+    for topic_filter in topic_filters:
+        check_topic_filter(topic_filter)
+        check_available(topic_filter, server)
+        _check_options(topic_filter, options, routes.get(topic_filter))
+
+
+def _check_options(topic_filter: str, options: SubscribeOptions, route: Route | None) -> None:
+    if options.no_local and split_share(topic_filter)[0] is not None:
+        message = f"no_local cannot be used with the shared subscription {topic_filter!r}"
+        raise LocalProtocolError(message, statement="MQTT-3.8.3-4")
+    if (
+        route is not None
+        and route.subscriptions
+        and (
+            route.options.no_local != options.no_local
+            or route.options.retain_as_published != options.retain_as_published
+        )
+    ):
+        message = (
+            f"{topic_filter!r} is subscribed with another no_local or retain_as_published; "
+            "the server keeps one subscription for a filter, so both must agree"
+        )
+        raise LocalProtocolError(message)
 
 
 def check_available(topic_filter: str, server: ServerInfo) -> None:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from trio_mqtt._client._requests import check_available
-from trio_mqtt._client._subscribing import Grant, subscribe_packet
+from trio_mqtt._client._requests import Grant, check_available, subscribe_packet
 from trio_mqtt._enums import MQTT_5, RetainHandling
 from trio_mqtt._errors import (
     FeatureNotSupported,

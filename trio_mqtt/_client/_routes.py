@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trio_mqtt._client._message import Message
-    from trio_mqtt._client._subscribing import Grant
+    from trio_mqtt._client._requests import Grant
     from trio_mqtt._client._subscription import Subscription
     from trio_mqtt._protocol.records import KeptSubscription
     from trio_mqtt.packets import SubscriptionRequest
