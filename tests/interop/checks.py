@@ -75,24 +75,24 @@ class Target:
             return None
         return make_ssl_context(ca_file=self.authority)
 
-    def options(self) -> dict[str, Any]:
-        """What `open_client` needs beside the URL."""
-        return {
+    def options(self, **more: Any) -> dict[str, Any]:
+        """What `open_client` needs beside the URL, and more."""
+        options = {
             "protocol": self.protocol,
             "username": self.running.username,
             "password": PASSWORD,
             "ssl_context": self.ssl_context,
         }
+        return options | more
 
     def open(self, **options: Any) -> AbstractAsyncContextManager[Client]:
         """A client of it that fails on the first loss."""
-        return open_once(self.url, **(self.options() | options))
+        return open_once(self.url, **self.options(**options))
 
     def open_other(self) -> AbstractAsyncContextManager[Client]:
         """A client that reaches the server by plain TCP."""
         url = self.running.url("tcp", MQTT_3_1_1)
-        options = {"protocol": MQTT_3_1_1, "ssl_context": None}
-        return open_once(url, **(self.options() | options))
+        return open_once(url, **self.options(protocol=MQTT_3_1_1, ssl_context=None))
 
     def session(self, name: str = "session") -> Session:
         """A Session of this test, to be kept by the server for some minutes."""

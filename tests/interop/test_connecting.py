@@ -40,11 +40,8 @@ async def test_version(target: Target) -> None:
 async def test_negotiation(target: Target) -> None:
     async with open_proxy(target.url) as proxy:
         assert proxy.port is not None
-        options = target.options() | {"protocol": None}
-        reconnect = Reconnect(delay=0.01)
-        async with trio_mqtt.open_client(
-            target.url_at(proxy.port), **options, reconnect=reconnect
-        ) as client:
+        options = target.options(protocol=None, reconnect=Reconnect(delay=0.01))
+        async with trio_mqtt.open_client(target.url_at(proxy.port), **options) as client:
             assert client.server.protocol is target.best
             needed = 1 if target.best is MQTT_5 else 2
             assert len(proxy.connections) == needed

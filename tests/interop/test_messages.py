@@ -44,7 +44,7 @@ async def test_lower_qos(target: Target, subscribed: int, published: int) -> Non
 
 
 each_size = pytest.mark.parametrize(
-    "size", [0, 1, 127, 128, 16_384, 65_537, MIB, 8 * MIB], ids=lambda size: f"{size} B"
+    "size", [0, 1, 127, 128, 16_384, 65_537, MIB, 8 * MIB], ids="{} B".format
 )
 
 
