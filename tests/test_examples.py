@@ -18,10 +18,10 @@ import trio
 import trio_mqtt
 from tests.storage.support import query
 from trio_mqtt import ReasonCode
-from trio_mqtt.testing import Server, open_server
+from trio_mqtt.testing import Server, ServerLimits, open_server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
     from tests.servers import RealServer
     from trio_mqtt.packets import Publish
@@ -233,6 +233,135 @@ async def test_device_that_dies(url: str) -> None:
         assert await program.ends(signal.SIGKILL) == -signal.SIGKILL
         while await next_payload(messages) != "dead":
             pass
+
+
+# -- the worker pool -----------------------------------------------------------------------------
+
+
+class Board:
+    """What the workers of a pool report.
+
+    Args:
+        client: publishes the jobs.
+        outcomes: the subscription to results and failures.
+        prefix: of their topics.
+    """
+
+    def __init__(
+        self, client: trio_mqtt.Client, outcomes: trio_mqtt.Subscription, prefix: str
+    ) -> None:
+        self.done: list[tuple[int, str]] = []
+        self.failed: list[str] = []
+        self._client = client
+        self._outcomes = outcomes
+        self._prefix = prefix
+
+    @property
+    def numbers(self) -> list[int]:
+        """The jobs that were done, in their order."""
+        return sorted(number for number, _ in self.done)
+
+    async def publish(self, *jobs: str) -> None:
+        async with self._client.open_publisher(qos=1) as publisher:
+            for job in jobs:
+                await publisher.send(f"{self._prefix}/jobs", job)
+
+    async def read(self, until: Callable[[], bool]) -> None:
+        """Read on until something holds."""
+        with trio.fail_after(LONGEST_RUN):
+            while not until():
+                with await self._outcomes.receive() as outcome:
+                    if outcome.topic.endswith("/failed"):
+                        self.failed.append(outcome.text())
+                    elif outcome.text() != "end":
+                        number, name = outcome.text().split()
+                        self.done.append((int(number), name))
+                    else:
+                        return
+
+    async def read_the_rest(self) -> None:
+        """Read what has been published by now."""
+        await self._client.publish(f"{self._prefix}/results", "end", qos=1)
+        await self.read(lambda: False)
+
+
+@asynccontextmanager
+async def open_board(url: str, prefix: str) -> AsyncGenerator[Board]:
+    async with (
+        trio_mqtt.open_client(url) as client,
+        client.subscribe(f"{prefix}/results", f"{prefix}/failed", qos=1) as outcomes,
+    ):
+        yield Board(client, outcomes, prefix)
+
+
+async def test_worker_pool_by_itself() -> None:
+    output = await output_of("worker_pool.py")
+    assert re.search(r"done: 30, of them [1-9]\d* by a and [1-9]\d* by b; put aside: 1\n$", output)
+
+
+async def test_two_worker_processes_share_jobs(url: str, tmp_path: Path) -> None:
+    prefix = tmp_path.name
+    jobs = ["0 0.5", *(f"{number} 0.01" for number in range(1, 200)), "what?"]
+    async with (
+        open_board(url, prefix) as board,
+        running("worker_pool.py", url, "a", prefix) as first,
+        running("worker_pool.py", url, "b", prefix) as second,
+    ):
+        await first.prints("a: ready")
+        await second.prints("b: ready")
+        await board.publish(*jobs)
+        await board.read(lambda: len(board.done) == 200 and len(board.failed) == 1)
+        assert await first.ends(signal.SIGINT) == 0
+        assert await second.ends(signal.SIGTERM) == 0
+        await board.read_the_rest()
+    assert board.numbers == list(range(200))  # nothing lost, nothing twice
+    assert board.failed == ["what?"]
+    assert {name for _, name in board.done} == {"a", "b"}
+
+
+async def test_worker_that_is_killed_loses_no_job(url: str, tmp_path: Path) -> None:
+    prefix = tmp_path.name
+    async with open_board(url, prefix) as board:
+        async with running("worker_pool.py", url, "a", prefix) as worker:
+            await worker.prints("a: ready")
+            await board.publish(*(f"{number} 0.02" for number in range(100)))
+            await board.read(lambda: len(board.done) == 20)
+            assert await worker.ends(signal.SIGKILL) == -signal.SIGKILL
+        async with running("worker_pool.py", url, "a", prefix) as worker:
+            await board.read(lambda: len(set(board.numbers)) == 100)
+            assert await worker.ends(signal.SIGINT) == 0
+        await board.read_the_rest()
+    doubled = len(board.numbers) - len(set(board.numbers))
+    assert set(board.numbers) == set(range(100))
+    assert doubled <= 16  # what the server had given to it at once
+
+
+async def test_worker_that_is_stopped_finishes_what_it_has_in_hand(
+    url: str, tmp_path: Path
+) -> None:
+    prefix = tmp_path.name
+    async with open_board(url, prefix) as board:
+        async with running("worker_pool.py", url, "a", prefix) as worker:
+            await worker.prints("a: ready")
+            await board.publish("0 0", *(f"{number} 0.5" for number in range(1, 12)))
+            await board.read(lambda: board.done == [(0, "a")])
+            assert await worker.ends(signal.SIGINT) == 0
+            await worker.prints("a: stopped")
+        await board.read_the_rest()
+        in_hand = set(board.numbers)
+        assert {1, 2, 3} <= in_hand < set(range(12))
+        async with running("worker_pool.py", url, "a", prefix) as worker:
+            await board.read(lambda: set(board.numbers) == set(range(12)))
+            assert await worker.ends(signal.SIGINT) == 0
+        await board.read_the_rest()
+    assert board.numbers == list(range(12))
+
+
+async def test_worker_pool_without_shared_subscriptions(server: Server) -> None:
+    server.limits = ServerLimits(shared_subscription_available=False)
+    assert server.url is not None
+    output = await output_of("worker_pool.py", server.url, "a", "pool", status=1)
+    assert "the server has no shared subscriptions, so that each worker would get" in output
 
 
 # -- the demo ------------------------------------------------------------------------------------
