@@ -17,8 +17,10 @@ WORKERS := -n auto --maxprocesses=4 --dist worksteal
 # What takes twice as long where coverage is measured, and adds nothing to it.
 LONG := tests/protocol/test_exploration.py tests/protocol/test_exploration_guards.py \
 	tests/client/test_cuts.py tests/client/test_flood.py tests/client/test_stateful.py
+# Each server belongs to one process.
+INTEROP := -n 2 --dist loadgroup
 # What says nothing of the dependencies, and takes long.
-NOT_AGAIN := --ignore tests/protocol/test_exploration_guards.py --ignore tests/test_benchmarks.py
+NOT_AGAIN := --ignore tests/interop --ignore tests/protocol/test_exploration_guards.py --ignore tests/test_benchmarks.py
 
 # No look-up of newer releases: the version is pinned.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
@@ -26,7 +28,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test lint types docs pytest guards test-lowest test-python bench format mosquitto strace clean
+.PHONY: help demo test lint types docs pytest interop guards test-lowest test-python bench format mosquitto strace clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/\1\t\2/p' Makefile | expand -t 16
@@ -50,10 +52,15 @@ docs: $(VENV)/.test  ## the documentation, in docs/_build/html; a warning is an 
 
 pytest: $(VENV)/.test mosquitto strace  ## the tests, with branch coverage
 	$(BIN)/coverage erase
-	$(BIN)/python $(PYTEST) $(WORKERS) --cov --cov-report= $(LONG:%=--ignore=%) tests
+	$(BIN)/python $(PYTEST) $(WORKERS) --cov --cov-report= $(LONG:%=--ignore=%) --ignore=tests/interop tests
 	$(BIN)/python $(PYTEST) $(WORKERS) $(LONG)
 	$(BIN)/coverage report --include='$(EXACT)' --fail-under=100 --precision=2 --skip-covered
 	$(BIN)/coverage report --fail-under=95 --precision=2 --skip-covered
+
+interop: $(VENV)/.test  ## the same checks of seven servers; installs them, writes docs/servers.rst
+	$(BIN)/python -m tests.interop.install
+	$(BIN)/python $(PYTEST) $(INTEROP) --interop-results=.interop/results.json tests/interop
+	$(BIN)/python -m tests.interop.page .interop/results.json docs/servers.rst
 
 guards: $(VENV)/.test mosquitto  ## takes the guards of the delivery contract out, one by one
 	$(BIN)/python tools/guards.py
@@ -62,7 +69,7 @@ test-lowest: .venv-lowest/.installed mosquitto strace  ## the tests with the old
 	TRIO_MQTT_EXAMPLES=100 .venv-lowest/bin/python $(PYTEST) $(WORKERS) $(NOT_AGAIN) tests
 
 test-python: .venv-$(VERSION)/.installed mosquitto strace  ## the tests with another PYTHON=python3.13
-	.venv-$(VERSION)/bin/python $(PYTEST) $(WORKERS) tests
+	.venv-$(VERSION)/bin/python $(PYTEST) $(WORKERS) --ignore tests/interop tests
 
 bench: $(VENV)/.bench mosquitto  ## messages a second, beside other clients
 	$(BIN)/python -m benchmarks
@@ -72,7 +79,7 @@ format: $(VENV)/.test  ## let ruff repair what it can
 	$(BIN)/ruff format .
 
 clean:  ## remove what the other targets made
-	rm -rf .venv .venv-* build dist docs/_build .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* .interop build dist docs/_build .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 mosquitto:
@@ -96,7 +103,7 @@ $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
-	$(PIP) install --editable '.[cli]' --group dev
+	$(PIP) install --editable '.[cli,proxy]' --group dev
 	@touch $@
 
 $(VENV)/.bench: pyproject.toml | $(VENV)/bin/python
@@ -106,10 +113,10 @@ $(VENV)/.bench: pyproject.toml | $(VENV)/bin/python
 .venv-lowest/.installed: pyproject.toml | .venv-lowest/bin/python
 	.venv-lowest/bin/python tools/lowest.py > .venv-lowest/lowest.txt
 	.venv-lowest/bin/python -m pip --disable-pip-version-check --quiet \
-		install --editable '.[cli]' --group test --constraint .venv-lowest/lowest.txt
+		install --editable '.[cli,proxy]' --group test --constraint .venv-lowest/lowest.txt
 	@touch $@
 
 .venv-%/.installed: pyproject.toml | .venv-%/bin/python
 	.venv-$*/bin/python -m pip --disable-pip-version-check --quiet \
-		install --editable '.[cli]' --group test
+		install --editable '.[cli,proxy]' --group test
 	@touch $@

@@ -8,5 +8,7 @@ from pathlib import Path
 PYPROJECT = Path(__file__).parent.parent / "pyproject.toml"
 
 with PYPROJECT.open("rb") as file:
-    for dependency in tomllib.load(file)["project"]["dependencies"]:
+    project = tomllib.load(file)["project"]
+for dependencies in (project["dependencies"], *project["optional-dependencies"].values()):
+    for dependency in dependencies:
         print(dependency.replace(">=", "=="))

@@ -1,26 +1,33 @@
-"""What the tests of TLS share: certificates of every kind, and servers that show them."""
+"""What the tests of transports share: certificates of every kind, and servers that show them."""
 
 from __future__ import annotations
 
 import ssl
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
+import pytest
 import trio
 import trustme
 from cryptography.hazmat.primitives import serialization
 
+import trio_mqtt
+from tests.client.support import open_once
 from trio_mqtt.testing import Server, open_server
 from trio_mqtt.testing._background import open_background
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
+LONG: Final = 20.0
+"""Longer than anything here takes, in seconds."""
+
 CA: Final = trustme.CA()
 OTHER_CA: Final = trustme.CA()
 CERTIFICATE: Final = CA.issue_cert("localhost", "127.0.0.1", "::1")
+CLIENT: Final = CA.issue_cert("client.test")
 
 
 # trustme's own methods for these two take contexts of pyOpenSSL, too, whose types are not there.
@@ -71,6 +78,14 @@ def client_context(
     if certificate is not None:
         show(context, certificate)
     return context
+
+
+async def failure_of(url: str, **options: Any) -> trio_mqtt.ConnectFailed:
+    """Connect in vain, and return the error."""
+    with pytest.raises(trio_mqtt.ConnectFailed) as caught, trio.fail_after(LONG):
+        async with open_once(url, **options):
+            raise AssertionError("not reached")
+    return caught.value
 
 
 @asynccontextmanager

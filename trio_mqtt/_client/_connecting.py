@@ -21,14 +21,6 @@ if TYPE_CHECKING:
     from trio_mqtt.packets import ConnAck, Connect
 
 
-_WAITED_FOR: Final = {
-    "resolve": "the name service did not answer",
-    "connect": "no connection was made",
-    "TLS": "the TLS handshake was not complete",
-    "WebSocket": "the WebSocket handshake was not complete",
-    "CONNECT": "the server did not answer",
-}
-"""What a timeout says, by stage."""
 _logger = logging.getLogger("trio_mqtt")
 
 
@@ -107,7 +99,7 @@ class Dialer:
     async def _attempt(self, place: Place, protocol: Protocol, deadline: float) -> None:
         """Make one connection and serve it to its end."""
         self._begin()
-        place.progress.stage = "connect"
+        place.progress.begin()
         with trio.CancelScope(deadline=deadline) as scope:
             try:
                 connect = await self._connect_packet(place, protocol)
@@ -128,12 +120,10 @@ class Dialer:
         if self._loss is not None:
             raise self._loss
         if scope.cancelled_caught and not self._over:
-            stage = place.progress.stage
-            what = _WAITED_FOR[stage]
-            message = (
-                f"cannot connect to {place.name}: {what} within {self._options.connect_timeout:g} s"
-            )
-            raise ConnectFailed(message, stage=stage)
+            progress = place.progress
+            limit = self._options.connect_timeout
+            message = f"cannot connect to {place.name}: {progress.missing} within {limit:g} s"
+            raise ConnectFailed(message, stage=progress.stage)
 
     async def _connect_packet(self, place: Place, protocol: Protocol) -> Connect:
         session = self._session

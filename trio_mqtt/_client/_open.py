@@ -46,6 +46,7 @@ async def open_client(  # noqa: PLR0913 - the options of CONNECT, each by name
     ssl_context: ssl.SSLContext | Callable[[], Awaitable[ssl.SSLContext]] | None = None,
     websocket_headers: Sequence[tuple[str, str]]
     | Callable[[], Awaitable[Sequence[tuple[str, str]]]] = (),
+    proxy: str | Literal["environment"] | None = None,  # noqa: PYI051 - for those who read it
     keep_alive: int = 60,
     reconnect: Reconnect | None = _RECONNECT,
     on_session_lost: Literal["republish_certain", "republish", "fail"] = "republish_certain",
@@ -93,6 +94,10 @@ async def open_client(  # noqa: PLR0913 - the options of CONNECT, each by name
             system trusts is trusted, and the host name is checked.
         websocket_headers: more headers for the request of WebSocket; or an asynchronous callable
             that makes them at each attempt.
+        proxy: what leads to the Server: ``socks5://user:password@host:port``, ``socks5h://``,
+            which has the proxy look up the Server's name, or ``http://`` for HTTP CONNECT; or
+            ``"environment"`` for what the variables ``all_proxy``, ``https_proxy``, ``http_proxy``
+            and ``no_proxy`` say. It needs ``pip install 'trio-mqtt[proxy]'``.
         keep_alive: the Server is sent something at least this often, in seconds; 0 for never
             (3.1.2.10). MQTT 5.0 Servers may choose another interval.
         reconnect: how to get a lost connection back; None fails on the first loss.
@@ -114,7 +119,8 @@ async def open_client(  # noqa: PLR0913 - the options of CONNECT, each by name
         user_properties: name and value pairs for CONNECT (MQTT 5.0).
 
     Raises:
-        ValueError: the URL cannot be read, a number is out of range, or two arguments exclude
+        ImportError: there is a `proxy`, and what that needs is not installed.
+        ValueError: a URL cannot be read, a number is out of range, or two arguments exclude
             each other.
         LocalProtocolError: the standard forbids what was asked for.
         FeatureNotSupported: the version of MQTT does not have it.
@@ -146,7 +152,9 @@ async def open_client(  # noqa: PLR0913 - the options of CONNECT, each by name
         topic_alias_maximum=topic_alias_maximum,
         user_properties=user_properties,
     )
-    streams = StreamOptions(ssl_context=ssl_context, websocket_headers=websocket_headers)
+    streams = StreamOptions(
+        ssl_context=ssl_context, websocket_headers=websocket_headers, proxy=proxy
+    )
     itinerary = Itinerary(url, connector, streams)
     if session is None:
         session = Session._for_one_client(client_id, reconnects=reconnect is not None)

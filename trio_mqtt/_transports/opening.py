@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ssl
-from contextlib import asynccontextmanager
-from functools import cache
-from typing import TYPE_CHECKING, Final, TypeVar, cast
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import cache, partial
+from importlib import import_module
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import attrs
 
 from trio_mqtt._errors import ConnectFailed
+from trio_mqtt._transports.progress import Progress
+from trio_mqtt._transports.proxy_url import proxy_finder
 from trio_mqtt._transports.tcp import open_tcp
 from trio_mqtt._transports.tls import open_tls
 from trio_mqtt._transports.unix import open_unix
@@ -21,12 +24,22 @@ if TYPE_CHECKING:
 
     import trio
 
-    from trio_mqtt._transports.progress import Progress
+    from trio_mqtt._transports.proxy_url import ProxyAddress
+    from trio_mqtt._transports.tls import TLSStream
     from trio_mqtt._transports.url import ServerAddress
 
     Headers = Sequence[tuple[str, str]]
+    Transport = Callable[[Progress], AbstractAsyncContextManager[trio.abc.Stream]]
 
 T = TypeVar("T")
+
+
+def _proxy_finder(
+    options: StreamOptions,
+) -> Callable[[ServerAddress], ProxyAddress | None]:
+    if options.proxy is not None:
+        import_module("trio_mqtt._transports.proxies")  # an error now, if that is not installed
+    return proxy_finder(options.proxy)
 
 
 @attrs.frozen(kw_only=True)
@@ -37,13 +50,18 @@ class StreamOptions:
     websocket_headers: Headers | Callable[[], Awaitable[Headers]] = attrs.field(
         default=(), repr=False
     )
+    proxy: str | None = attrs.field(default=None, repr=False)
+    find_proxy: Callable[[ServerAddress], ProxyAddress | None] = attrs.field(
+        init=False, repr=False, default=attrs.Factory(_proxy_finder, takes_self=True)
+    )
 
     def check(self, addresses: Sequence[ServerAddress]) -> None:
         """Raise if something was given that no address needs: it would silently do nothing.
 
         Raises:
             TypeError: the SSLContext is none.
-            ValueError: no address uses it, or a header cannot be sent.
+            ValueError: no address uses it, a header cannot be sent, or what the environment has
+                is not the URL of a proxy.
         """
         context: object = self.ssl_context
         if context is not None:
@@ -66,11 +84,22 @@ class StreamOptions:
                 from trio_mqtt._transports.websocket import check_headers  # noqa: PLC0415
 
                 check_headers(headers)
+        if self.proxy is not None:
+            with_tcp = [address for address in addresses if address.scheme != UNIX]
+            if not with_tcp:
+                message = (
+                    "proxy needs a URL with TCP, such as mqtt:// or wss://; neither a connector "
+                    "nor a Unix socket goes through it"
+                )
+                raise ValueError(message)
+            for address in with_tcp:
+                self.find_proxy(address)  # an error now, if the environment names none
 
 
-def open_stream(
+@asynccontextmanager
+async def open_stream(
     address: ServerAddress, progress: Progress, options: StreamOptions
-) -> AbstractAsyncContextManager[trio.abc.Stream]:
+) -> AsyncGenerator[trio.abc.Stream]:
     """Open the byte stream for MQTT, and close it behind the block.
 
     Args:
@@ -81,58 +110,40 @@ def open_stream(
     Raises:
         ConnectFailed: it could not be opened; its `stage` says how far it came.
     """
-    return _OPENERS[address.scheme](address, progress, options)
-
-
-@asynccontextmanager
-async def _open_mqtt(
-    address: ServerAddress, progress: Progress, _options: StreamOptions
-) -> AsyncGenerator[trio.abc.Stream]:
-    async with open_tcp(address, progress) as stream:
+    # What the caller makes is asked for first, so that no open connection waits for it.
+    headers = await _find_headers(address, progress, options) if address.is_websocket else ()
+    context = await _find_context(address, progress, options) if address.is_tls else None
+    reach = _transport(address, options)
+    async with AsyncExitStack() as layers:
+        stream = await layers.enter_async_context(reach(progress))
+        tls: TLSStream | None = None
+        if context is not None:
+            again = partial(reach, Progress(address.name, is_silent=True))
+            stream = tls = await layers.enter_async_context(
+                open_tls(stream, address, context, progress, reach=again)
+            )
+        if address.is_websocket:
+            try:
+                websocket = _open_websocket(stream, address, progress, headers)
+                stream = await layers.enter_async_context(websocket)
+            except ConnectFailed:
+                if tls is not None and tls.refusal is not None:
+                    # It came where the answer of WebSocket was expected.
+                    raise tls.refusal from tls.refusal.__cause__
+                raise
         yield stream
 
 
-@asynccontextmanager
-async def _open_mqtts(
-    address: ServerAddress, progress: Progress, options: StreamOptions
-) -> AsyncGenerator[trio.abc.Stream]:
-    context = await _find_context(address, progress, options)
-    async with (
-        open_tcp(address, progress) as transport,
-        open_tls(transport, address, context, progress) as stream,
-    ):
-        yield stream
+def _transport(address: ServerAddress, options: StreamOptions) -> Transport:
+    """What makes the lowest layer: a Unix socket, or TCP, directly or through a proxy."""
+    if address.scheme == UNIX:
+        return partial(open_unix, address)
+    proxy = options.find_proxy(address)
+    if proxy is None:
+        return partial(open_tcp, address)
+    from trio_mqtt._transports.proxies import open_through  # noqa: PLC0415 - of an extra
 
-
-@asynccontextmanager
-async def _open_ws(
-    address: ServerAddress, progress: Progress, options: StreamOptions
-) -> AsyncGenerator[trio.abc.Stream]:
-    headers = await _find_headers(address, progress, options)
-    async with (
-        open_tcp(address, progress) as transport,
-        _open_websocket(transport, address, progress, headers) as stream,
-    ):
-        yield stream
-
-
-@asynccontextmanager
-async def _open_wss(
-    address: ServerAddress, progress: Progress, options: StreamOptions
-) -> AsyncGenerator[trio.abc.Stream]:
-    headers = await _find_headers(address, progress, options)
-    context = await _find_context(address, progress, options)
-    async with (
-        open_tcp(address, progress) as transport,
-        open_tls(transport, address, context, progress) as tls,
-    ):
-        try:
-            async with _open_websocket(tls, address, progress, headers) as stream:
-                yield stream
-        except ConnectFailed:
-            if tls.refusal is not None:  # it came where the answer of WebSocket was expected
-                raise tls.refusal from tls.refusal.__cause__
-            raise
+    return partial(open_through, proxy, address)
 
 
 def _open_websocket(
@@ -143,23 +154,6 @@ def _open_websocket(
 
     progress.enter("WebSocket", f"asking for {address.path}")
     return open_websocket(stream, address, headers=headers)
-
-
-@asynccontextmanager
-async def _open_unix(
-    address: ServerAddress, progress: Progress, _options: StreamOptions
-) -> AsyncGenerator[trio.abc.Stream]:
-    async with open_unix(address, progress) as stream:
-        yield stream
-
-
-_OPENERS: Final = {
-    "mqtt": _open_mqtt,
-    "mqtts": _open_mqtts,
-    "ws": _open_ws,
-    "wss": _open_wss,
-    UNIX: _open_unix,
-}
 
 
 async def _find_context(

@@ -7,22 +7,42 @@ from contextlib import asynccontextmanager
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
+import attrs
 import trio
 
 from trio_mqtt._errors import ConnectFailed
+from trio_mqtt._transports.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from trio_mqtt._transports.progress import Progress
     from trio_mqtt._transports.url import ServerAddress
+
+
+@attrs.frozen(kw_only=True)
+class Peer:
+    """Who is at the other end of a TCP connection.
+
+    Attributes:
+        host: a name or an IP address.
+        port: the port.
+        purpose: what the connection is for, as messages have it behind "cannot connect to".
+        kind: what it is: ``server`` or ``proxy``.
+        missing: what has not happened, if time runs out; None for the usual words.
+    """
+
+    host: str
+    port: int
+    purpose: str
+    kind: str = "server"
+    missing: str | None = None
 
 
 @asynccontextmanager
 async def open_tcp(
     address: ServerAddress, progress: Progress | None = None
 ) -> AsyncGenerator[trio.SocketStream]:
-    """Connect to a host and port; several addresses of a name are tried as by RFC 8305.
+    """Connect to a Server; several addresses of a name are tried as by RFC 8305.
 
     Args:
         address: where to.
@@ -32,51 +52,64 @@ async def open_tcp(
         ConnectFailed: the name is not known or is none (stage ``resolve``), or no address answers
             (stage ``connect``).
     """
-    async with await _connect(address, progress) as stream:
+    peer = Peer(host=address.host, port=address.port, purpose=address.name)
+    if progress is None:
+        progress = Progress(address.name, is_silent=True)
+    async with await connect_tcp(peer, progress) as stream:
         yield stream
 
 
-async def _connect(address: ServerAddress, progress: Progress | None) -> trio.SocketStream:
+async def connect_tcp(peer: Peer, progress: Progress) -> trio.SocketStream:
+    """Connect to a host and port; see `open_tcp`."""
+    if not (progress.is_silent or is_ip_address(peer.host)):
+        # Asked beforehand, so that it is known who is waited for: `trio.open_tcp_stream` asks
+        # again, and races the addresses.
+        await look_up(peer, progress)
+    which = "port" if peer.kind == "server" else f"the {peer.kind} {peer.host!r}, port"
+    progress.enter("connect", f"connecting to {which} {peer.port}", missing=peer.missing)
     try:
-        if progress is not None:
-            if not _is_ip_address(address.host):
-                await _look_up(address, progress)
-            progress.enter("connect", f"connecting to port {address.port}")
-        stream = await trio.open_tcp_stream(address.host, address.port)
-    except socket.gaierror as error:
-        message = (
-            f"cannot connect to {address.name}: the host name {address.host!r} is not known "
-            f"({error.strerror}); check its spelling and the name service"
-        )
-        raise ConnectFailed(message, stage="resolve") from error
-    except UnicodeError as error:  # of what cannot be encoded for the name service
-        message = (
-            f"cannot connect to {address.name}: {address.host!r} is not a host name ({error}); "
-            "check its spelling"
-        )
-        raise ConnectFailed(message, stage="resolve") from error
+        stream = await trio.open_tcp_stream(peer.host, peer.port)
+    except (socket.gaierror, UnicodeError) as error:
+        raise _unresolved(peer, error) from error
     except OSError as error:
         message = (
-            f"cannot connect to {address.name}: {error}; "
-            "check the address, the port and that the server runs"
+            f"cannot connect to {peer.purpose}: {error}; "
+            f"check the address, the port and that the {peer.kind} runs"
         )
         raise ConnectFailed(message, stage="connect") from error
-    if progress is not None:
-        progress.note(f"connected to {stream.socket.getpeername()[0]}")
+    progress.note(f"connected to {stream.socket.getpeername()[0]}")
     return stream
 
 
-async def _look_up(address: ServerAddress, progress: Progress) -> None:
-    """Ask the name service beforehand, so that it is known who is waited for.
+async def look_up(peer: Peer, progress: Progress) -> list[str]:
+    """Ask the name service for the IP addresses of a host, the best first.
 
-    `trio.open_tcp_stream` asks again, and races the addresses.
+    Raises:
+        ConnectFailed: the name is not known or is none (stage ``resolve``).
     """
-    progress.enter("resolve", f"looking up {address.host!r}")
-    found = await trio.socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-    progress.note("found " + ", ".join(dict.fromkeys(str(entry[4][0]) for entry in found)))
+    progress.enter("resolve", f"looking up {peer.host!r}")
+    try:
+        entries = await trio.socket.getaddrinfo(peer.host, peer.port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise _unresolved(peer, error) from error
+    found = list(dict.fromkeys(str(entry[4][0]) for entry in entries))
+    progress.note("found " + ", ".join(found))
+    return found
 
 
-def _is_ip_address(host: str) -> bool:
+def _unresolved(peer: Peer, error: OSError | UnicodeError) -> ConnectFailed:
+    if isinstance(error, UnicodeError):  # of what cannot be encoded for the name service
+        what = f"{peer.host!r} is not a host name ({error}); check its spelling"
+    else:
+        what = (
+            f"the host name {peer.host!r} is not known ({error.strerror}); "
+            "check its spelling and the name service"
+        )
+    return ConnectFailed(f"cannot connect to {peer.purpose}: {what}", stage="resolve")
+
+
+def is_ip_address(host: str) -> bool:
+    """Whether it is an IP address, perhaps with a zone."""
     try:
         ip_address(host)
     except ValueError:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 import trio
 
 from trio_mqtt._errors import ConnectFailed
-from trio_mqtt._transports.tcp import open_tcp
 from trio_mqtt._transports.tls_failures import (
     WORTH_A_LOOK,
     describe_failure,
@@ -17,7 +16,8 @@ from trio_mqtt._transports.tls_failures import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
+    from contextlib import AbstractAsyncContextManager
 
     from trio_mqtt._transports.progress import Progress
     from trio_mqtt._transports.url import ServerAddress
@@ -134,6 +134,8 @@ async def open_tls(
     address: ServerAddress,
     context: ssl.SSLContext,
     progress: Progress,
+    *,
+    reach: Callable[[], AbstractAsyncContextManager[trio.abc.Stream]] | None = None,
 ) -> AsyncGenerator[TLSStream]:
     """Speak TLS on a stream.
 
@@ -142,6 +144,8 @@ async def open_tls(
         address: the Server, whose name the certificate has to have.
         context: what is trusted, and who we are.
         progress: is told the stage.
+        reach: makes another transport to the Server, for a look at a certificate that was
+            refused; None for no look.
 
     Raises:
         ConnectFailed: the handshake has failed (stage ``TLS``).
@@ -153,8 +157,8 @@ async def open_tls(
     except trio.BrokenResourceError as error:
         cause = error.__cause__ or error
         certificate = None
-        if getattr(cause, "verify_code", None) in WORTH_A_LOOK:
-            certificate = await _look_at_certificate(address, context)
+        if reach is not None and getattr(cause, "verify_code", None) in WORTH_A_LOOK:
+            certificate = await _look_at_certificate(reach, address, context)
         raise _failed(address, cause, certificate) from cause
     cipher = stream.cipher() or ("none",)
     protocol = stream.selected_alpn_protocol()
@@ -180,7 +184,9 @@ def _failed(
 
 
 async def _look_at_certificate(
-    address: ServerAddress, context: ssl.SSLContext
+    reach: Callable[[], AbstractAsyncContextManager[trio.abc.Stream]],
+    address: ServerAddress,
+    context: ssl.SSLContext,
 ) -> dict[str, Any] | None:
     """What a certificate says that has another name or is out of date; None if that fails, too.
 
@@ -197,7 +203,7 @@ async def _look_at_certificate(
         trio.move_on_after(min(_LOOK_TIMEOUT, left / 2)),  # the refusal is to be told in time
         suppress(ConnectFailed, trio.BrokenResourceError, ssl.SSLError),
     ):
-        async with open_tcp(address) as transport:
+        async with reach() as transport:
             stream = trio.SSLStream(transport, lax, server_hostname=certified_name(address))
             await stream.do_handshake()
             found: dict[str, Any] | None = stream.getpeercert()
