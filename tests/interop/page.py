@@ -155,7 +155,7 @@ def write_page(results: Results) -> str:
             *_table(["Server", "Version", *NAMES.values()], _offers(results)),
             *(f"\n{kind.name}: {kind.absent}\n" for kind in SERVERS if kind.absent),
             MATRIX,
-            *_table(["", *(kind.name for kind in SERVERS)], matrix),
+            *_table(["Check", *(kind.name for kind in SERVERS)], matrix),
             REASONS,
             *(
                 f"{number}. {_reason(kind, deviation)}\n"
@@ -180,7 +180,7 @@ def _reason(kind: ServerKind, deviation: Deviation) -> str:
 def _where(kind: ServerKind, deviation: Deviation) -> str:
     """Where it is, as far as that is less than where the check is made."""
     check = CHECKS[deviation.check]
-    transports = [name for name in check.transports if name in kind.offers]
+    transports: list[Transport] = [name for name in check.transports if name in kind.offers]
     protocols = [
         protocol
         for protocol in check.protocols

@@ -106,7 +106,7 @@ MOSQUITTO: Final = ServerKind(
             check="takeover_is_told",
             protocols=(MQTT_5,),
             reason="It closes the connection of a client that is taken over without DISCONNECT "
-            "(as of 2.0.11; 2.0.21 sends 0x8E).",
+            "(as of 2.0.11).",
             error=AssertionError,
         ),
         Deviation(
