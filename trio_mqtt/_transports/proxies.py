@@ -26,6 +26,7 @@ from trio_mqtt._transports.url_parts import join_place
 try:
     from python_socks import ProxyError, ProxyType
     from python_socks.async_.trio.v2 import Proxy
+    from python_socks.async_.trio.v2._stream import TrioSocketStream
 except ModuleNotFoundError as missing:
     raise ModuleNotFoundError(
         "the argument proxy needs python-socks: pip install 'trio-mqtt[proxy]'", name=missing.name
@@ -33,8 +34,6 @@ except ModuleNotFoundError as missing:
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
-
-    from python_socks.async_.trio.v2._stream import TrioSocketStream
 
     from trio_mqtt._transports.progress import Progress
     from trio_mqtt._transports.proxy_url import ProxyAddress
@@ -93,29 +92,28 @@ _OF_THE_ADDRESS: Final = frozenset((1, 3, 4, 5, 6, 8))
 """Replies of SOCKS5 after which another address of the Server may do."""
 
 
-class _Wire:
-    """A stream as python-socks has it.
+class _Wire(trio.abc.Stream):
+    """The connection to the proxy, as long as python-socks has it.
 
     Args:
         stream: connected to the proxy.
+        whole: whether to receive an answer of HTTP in one piece, with all its headers.
     """
 
-    def __init__(self, stream: trio.SocketStream) -> None:
+    def __init__(self, stream: trio.SocketStream, *, whole: bool) -> None:
         self._stream = stream
-        self._received = 0
+        self._whole = whole
+        self._heard = False
 
-    async def write(self, data: bytes) -> None:
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         await self._stream.send_all(data)
 
-    async def read_exactly(self, count: int) -> bytes:
-        """Read so many bytes, an answer of SOCKS5 or a part of one."""
-        data = bytearray()
-        while len(data) < count:
-            data += await self._receive(count - len(data))
-        return bytes(data)
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
 
-    async def read(self) -> bytes:
-        """Read an answer of HTTP, with all its headers."""
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        if not self._whole:
+            return await self._receive(max_bytes)
         data = bytearray()
         while not data.endswith(_END):
             if len(data) == _LONGEST_ANSWER:
@@ -127,29 +125,33 @@ class _Wire:
                 raise ProxyError(message)
         return bytes(data)
 
-    async def _receive(self, most: int) -> bytes | bytearray:
-        data = await self._stream.receive_some(most)
+    async def _receive(self, max_bytes: int | None) -> bytes | bytearray:
+        data = await self._stream.receive_some(max_bytes)
         if not data:
-            when = "in the middle of" if self._received else "without"
+            when = "in the middle of" if self._heard else "without"
             message = f"the proxy closed the connection {when} an answer"
             raise trio.BrokenResourceError(message)
-        self._received += len(data)
+        self._heard = True
         return data
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """Leave that to who made the stream."""
         await trio.lowlevel.checkpoint()
 
 
 class _Connected(Proxy):
-    """What python-socks takes for the way to the proxy."""
+    """What python-socks takes for the way to the proxy.
 
-    def __init__(self, stream: trio.SocketStream) -> None:
-        self._wire = _Wire(stream)
+    Args:
+        wire: connected to the proxy.
+    """
+
+    def __init__(self, wire: _Wire) -> None:
+        self._wire = wire
 
     async def connect(self, *_arguments: object, **_more: object) -> TrioSocketStream:
         await trio.lowlevel.checkpoint()
-        return cast("TrioSocketStream", self._wire)
+        return TrioSocketStream(cast("trio.SocketStream", self._wire))
 
 
 @asynccontextmanager
@@ -252,9 +254,8 @@ async def _ask(stream: trio.SocketStream, proxy: ProxyAddress, host: str, port: 
         username, password = (
             text and text.encode().decode("latin-1") for text in (username, password)
         )
-    way = Proxy(
-        kind, proxy.host, proxy.port, username, password, rdns=True, forward=_Connected(stream)
-    )
+    connected = _Connected(_Wire(stream, whole=proxy.is_http))
+    way = Proxy(kind, proxy.host, proxy.port, username, password, rdns=True, forward=connected)
     await way.connect(host, port, timeout=math.inf)
 
 
