@@ -4,8 +4,8 @@ Sources: AWS IoT Core developer guide, "MQTT" (QoS, persistent sessions, "MQTT 5
 features", "MQTT 5 properties", "MQTT reason codes", "AWS IoT differences from MQTT specifications")
 and "Device communication protocols" (ports, ALPN, authentication); AWS General Reference, "AWS IoT
 Core endpoints and quotas" (100 unacknowledged messages each way, 8 topic aliases, 8 subscriptions
-in a SUBSCRIBE, 50 on a connection, sessions kept for an hour by default, Keep Alive from 30 to 1200
-seconds).
+in a SUBSCRIBE, 50 on a connection, sessions kept for an hour by default, Keep Alive up to 1200
+seconds; that shorter ones than 30 become 30 is said elsewhere, and not of AWS's own).
 
 The guide says that the Maximum Packet Size cannot exceed 128 KB, and no number in bytes; 131,072 is
 played.
