@@ -176,11 +176,11 @@ class RestartableMosquitto:
         wait_until_ready(self._process, self._server.port, log)
 
 
-def stop(process: subprocess.Popen[bytes]) -> None:
-    """End this process and no other."""
+def stop(process: subprocess.Popen[bytes], timeout: float = 5) -> None:
+    """End this process and no other; kill it if that takes longer."""
     process.terminate()
     try:
-        process.wait(5)
+        process.wait(timeout)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

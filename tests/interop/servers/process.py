@@ -33,6 +33,7 @@ class Command:
         arguments: the program and its arguments.
         mqtt: the ports that answer CONNECT when it is ready.
         listening: the other ports, which have to accept connections.
+        says: what it prints when it is ready; empty if that says nothing.
         environment: its whole environment; None for ours.
         end: ends it in good order instead of SIGTERM, and waits for that.
     """
@@ -40,6 +41,7 @@ class Command:
     arguments: Sequence[str | Path]
     mqtt: Sequence[int]
     listening: Sequence[int] = ()
+    says: bytes = b""
     environment: Mapping[str, str] | None = None
     end: Callable[[subprocess.Popen[bytes]], None] = stop
 
@@ -56,6 +58,7 @@ class ServerProcess:
         self._command = command
         self._log = log
         self._mark = f"{os.getpid()}-{next(numbers)}"
+        self._said = 0
         self._process = self._start()
 
     def restart(self) -> None:
@@ -83,6 +86,7 @@ class ServerProcess:
         environment = self._command.environment
         environment = os.environ if environment is None else environment
         with self._log.open("ab") as output:
+            self._said = output.tell()
             process = subprocess.Popen(
                 self._command.arguments,
                 stdin=subprocess.DEVNULL,
@@ -110,8 +114,10 @@ class ServerProcess:
                 process.wait(POLL_INTERVAL)
 
     def _is_ready(self) -> bool:
-        return all(map(answers_connect, self._command.mqtt)) and all(
-            map(_accepts, self._command.listening)
+        return (
+            all(map(answers_connect, self._command.mqtt))
+            and all(map(_accepts, self._command.listening))
+            and self._command.says in self._log.read_bytes()[self._said :]
         )
 
     def _last_words(self) -> str:
