@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import ipaddress
+import os
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +20,8 @@ from tests.transports.support import listen
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
+
+    import pytest
 
 USERNAME: Final = "me"
 PASSWORD: Final = "secret/word"
@@ -52,7 +55,6 @@ class Proxy:
         cuts: after how many bytes from the Server each connection breaks; then they last.
         port: where it listens.
         asked: host and port of each request that it could read.
-        open: how many connections it has.
     """
 
     kind: str
@@ -62,7 +64,6 @@ class Proxy:
     cuts: list[int] = attrs.field(factory=list[int])
     port: int = 0
     asked: list[tuple[str, int]] = attrs.field(factory=_nothing)
-    open: int = 0
 
     def url(self, *, scheme: str | None = None, userinfo: str = "") -> str:
         at = f"{userinfo}@" if userinfo else ""
@@ -70,14 +71,10 @@ class Proxy:
 
     async def serve(self, client: trio.SocketStream) -> None:
         negotiate = self._negotiate_http if self.kind == "http" else self._negotiate_socks
-        self.open += 1
-        try:
-            async with client:
-                with suppress(Refused, trio.BrokenResourceError):
-                    async with await negotiate(client) as server:
-                        await self._relay(client, server)
-        finally:
-            self.open -= 1
+        async with client:
+            with suppress(Refused, trio.BrokenResourceError):
+                async with await negotiate(client) as server:
+                    await self._relay(client, server)
 
     async def _send(self, stream: trio.SocketStream, data: bytes) -> None:
         if not self.drips:
@@ -192,6 +189,13 @@ class Proxy:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(pump, client, server)
             nursery.start_soon(pump, server, client)
+
+
+def clear_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unset the variables that name proxies."""
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
 
 
 async def receive(stream: trio.SocketStream, count: int) -> bytes:

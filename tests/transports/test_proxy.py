@@ -17,6 +17,7 @@ from tests.transports.proxies import (
     SERVER,
     USERNAME,
     Proxy,
+    clear_environment,
     open_test_proxy,
     until_closed,
 )
@@ -163,7 +164,10 @@ async def test_a_zone_stays_here(scheme: str) -> None:
     assert proxy.asked == [("fe80::1", 1)]
 
 
-async def test_a_refused_certificate_is_looked_at_through_the_proxy() -> None:
+async def test_a_refused_certificate_is_looked_at_through_the_proxy(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG, "trio_mqtt")
     proxy = Proxy("http")
     async with (
         open_tls_server(server_context(CA.issue_cert("one.test"))) as tls,
@@ -175,6 +179,7 @@ async def test_a_refused_certificate_is_looked_at_through_the_proxy() -> None:
     assert "is for another host name (it is for one.test)" in str(failure)
     assert failure.stage == "TLS"
     assert proxy.asked == [(SERVER, tls.port)] * 2
+    assert caplog.text.count("asking the proxy") == 1  # the look is no stage
 
 
 @each_kind
@@ -220,9 +225,8 @@ async def test_the_environment_is_asked(monkeypatch: pytest.MonkeyPatch) -> None
     proxy = Proxy("socks5")
     async with open_server(port=0) as server, open_test_proxy(proxy):
         assert server.url is not None
+        clear_environment(monkeypatch)
         monkeypatch.setenv("all_proxy", proxy.url())
-        monkeypatch.delenv("no_proxy", raising=False)
-        monkeypatch.delenv("NO_PROXY", raising=False)
         with trio.fail_after(LONG):
             async with open_once(server.url):
                 pass
@@ -283,21 +287,28 @@ def not_asked() -> NoReturn:
         ({"url": a_url, "proxy": "http://me:secret@p:x"}, ValueError, "proxy URL has a port"),
         ({"url": "mqtt://host", "proxy": "p:1"}, ValueError, "proxy URL has no scheme"),
         ({"url": "mqtt://host", "proxy": 1}, TypeError, "not int"),
-        ({"url": "wss://host", "proxy": "environment"}, ValueError, "variable https_proxy has"),
     ],
 )
 async def test_a_proxy_that_cannot_be_used_is_refused_at_once(
-    arguments: dict[str, Any],
-    error: type[Exception],
-    words: str,
-    monkeypatch: pytest.MonkeyPatch,
+    arguments: dict[str, Any], error: type[Exception], words: str
 ) -> None:
-    monkeypatch.setenv("https_proxy", "rubbish://secret")
-    monkeypatch.delenv("no_proxy", raising=False)
-    monkeypatch.delenv("NO_PROXY", raising=False)
     with pytest.raises(error, match=words) as caught:
         async with trio_mqtt.open_client(**arguments):
             raise AssertionError("not reached")
+    assert "secret" not in str(caught.value)
+
+
+async def test_a_variable_that_is_wrong_is_refused_at_once_for_each_url(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clear_environment(monkeypatch)
+    monkeypatch.setenv("https_proxy", "rubbish://secret")
+    async with open_server(port=0) as server:
+        assert server.url is not None
+        urls = [server.url, "wss://127.0.0.1:1"]
+        with pytest.raises(ValueError, match="variable https_proxy has") as caught:
+            async with trio_mqtt.open_client(urls, proxy="environment"):
+                raise AssertionError("not reached")
     assert "secret" not in str(caught.value)
 
 

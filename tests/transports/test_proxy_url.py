@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import traceback
 from typing import Any, Final
 
 import pytest
 
+from tests.transports.proxies import clear_environment
 from trio_mqtt._transports.proxy_url import ProxyAddress, parse_proxy_url, proxy_finder
 from trio_mqtt._transports.url import parse_url
 
@@ -168,9 +168,7 @@ ENVIRONMENTS: Final[list[tuple[dict[str, str], str, str | None]]] = [
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """None of the variables is set."""
-    for name in list(os.environ):
-        if name.lower().endswith("_proxy"):
-            monkeypatch.delenv(name)
+    clear_environment(monkeypatch)
     return monkeypatch
 
 

@@ -100,6 +100,13 @@ async def test_a_silent_network_is_named(
     assert caught.value.stage == "connect"
 
 
+async def test_credentials_that_hang_are_of_the_first_stage(autojump_clock: MockClock) -> None:
+    with pytest.raises(trio_mqtt.ConnectFailed, match="no connection was made") as caught:
+        async with open_once("mqtt://127.0.0.1", credentials=hang):
+            raise AssertionError("not reached")
+    assert caught.value.stage == "connect"
+
+
 @pytest.mark.parametrize(
     ("argument", "stage"), [("ssl_context", "TLS"), ("websocket_headers", "WebSocket")]
 )

@@ -7,6 +7,7 @@ import logging
 import socket
 import ssl
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -29,6 +30,7 @@ from tests.transports.support import (
     server_context,
 )
 from trio_mqtt._transports.progress import Progress
+from trio_mqtt._transports.tcp import open_tcp
 from trio_mqtt._transports.tls import TLSStream, certified_name, open_tls
 from trio_mqtt._transports.tls_failures import describe_failure
 from trio_mqtt._transports.url import parse_url
@@ -479,7 +481,9 @@ async def tls_in_memory() -> AsyncGenerator[tuple[TLSStream, trio.SSLStream[Memo
     server = trio.SSLStream(theirs, server_context(CERTIFICATE), server_side=True)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(server.do_handshake)
-        async with open_tls(ours, address, client_context(), Progress("it")) as stream:
+        async with open_tls(
+            ours, address, client_context(), Progress("it"), reach=partial(open_tcp, address)
+        ) as stream:
             yield stream, server
 
 

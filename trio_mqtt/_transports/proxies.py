@@ -270,8 +270,8 @@ def _describe(proxy: ProxyAddress, error: Exception) -> str:
     """What the proxy did, and what to do."""
     if isinstance(error, trio.BrokenResourceError):
         if error.__cause__ is None:  # it is of `_Wire`
-            return f"{error}; check the kind of the proxy and its port"
-        return f"the connection to the proxy broke ({error.__cause__}); see whether it runs"
+            return f"{error}; check its kind and its port"
+        return f"the connection to the proxy broke ({error.__cause__}); check its kind and its port"
     code = getattr(error, "error_code", None)
     text = ascii(str(error))[1:-1][:_MOST_QUOTED]  # what the proxy writes may be in it
     if code is not None and proxy.is_http:

@@ -135,7 +135,7 @@ async def open_tls(
     context: ssl.SSLContext,
     progress: Progress,
     *,
-    reach: Callable[[], AbstractAsyncContextManager[trio.abc.Stream]] | None = None,
+    reach: Callable[[], AbstractAsyncContextManager[trio.abc.Stream]],
 ) -> AsyncGenerator[TLSStream]:
     """Speak TLS on a stream.
 
@@ -144,8 +144,7 @@ async def open_tls(
         address: the Server, whose name the certificate has to have.
         context: what is trusted, and who we are.
         progress: is told the stage.
-        reach: makes another transport to the Server, for a look at a certificate that was
-            refused; None for no look.
+        reach: makes another transport to the Server, for a look at a refused certificate.
 
     Raises:
         ConnectFailed: the handshake has failed (stage ``TLS``).
@@ -157,7 +156,7 @@ async def open_tls(
     except trio.BrokenResourceError as error:
         cause = error.__cause__ or error
         certificate = None
-        if reach is not None and getattr(cause, "verify_code", None) in WORTH_A_LOOK:
+        if getattr(cause, "verify_code", None) in WORTH_A_LOOK:
             certificate = await _look_at_certificate(reach, address, context)
         raise _failed(address, cause, certificate) from cause
     cipher = stream.cipher() or ("none",)
