@@ -2,7 +2,7 @@
 
 What stands at a Python prompt is compared with what happens. A block of Python code is run against
 the in-process server, with ``mqtt://localhost`` standing for its address, and ``mqtts://localhost``
-for one with TLS, whose files are in the current directory:
+for one with TLS, whose files are in the current directory, and the port 1080 for a proxy:
 
 - a program, which ends with ``trio.run(main)``, by itself;
 - a fragment as the body of an asynchronous function that has a connected ``client``.
@@ -26,6 +26,7 @@ import pytest
 import trio
 
 import trio_mqtt
+from tests.transports.proxies import Proxy, open_test_proxy
 from tests.transports.support import CA, demanding_context, encrypted_key, open_tls_server
 from trio_mqtt.testing import open_server
 
@@ -113,6 +114,13 @@ async def run_with_tls(source: str, expected: list[str] | None, directory: Path)
         await run_block(source.replace("mqtts://localhost", address), expected, "mqtt://nowhere")
 
 
+async def run_with_proxy(source: str, expected: list[str] | None, url: str) -> None:
+    """Run a program for which there is a proxy, and see that it is used."""
+    async with open_test_proxy(Proxy("socks5", credentials=("me", "open sesame"))) as proxy:
+        await run_block(source.replace("localhost:1080", f"127.0.0.1:{proxy.port}"), expected, url)
+        assert proxy.asked
+
+
 @each_page
 async def test_the_code_of_a_page_runs(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -128,7 +136,8 @@ async def test_the_code_of_a_page_runs(
                 continue
             async with open_server(port=0) as server:
                 assert server.url is not None
-                await run_block(source, expected, server.url)
+                run = run_with_proxy if "localhost:1080" in source else run_block
+                await run(source, expected, server.url)
 
 
 @each_page
