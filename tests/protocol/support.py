@@ -71,6 +71,7 @@ class Wire:
         connack: its answer, or None to leave that to the test.
         receive_maximum: how many QoS 1 and 2 messages the Server may have unacknowledged.
         session: the Session, if it is not a new one.
+        use_topic_aliases: whether to use the Topic Aliases that CONNACK allows.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Wire:
         connack: ConnAck | None = ACCEPTED,
         receive_maximum: int = 65535,
         session: SessionState | None = None,
+        use_topic_aliases: bool = False,
     ) -> None:
         self.protocol = protocol
         self.session = SessionState() if session is None else session
@@ -89,6 +91,7 @@ class Wire:
             Connect("c") if connect is None else connect,
             protocol,
             receive_maximum=receive_maximum,
+            use_topic_aliases=use_topic_aliases,
         )
         self._reader = PacketReader(None)
         if connack is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Final, TypedDict
+from typing import TYPE_CHECKING, Final, Protocol, TypedDict, Unpack
 
 import attrs
 import trio
@@ -21,9 +21,10 @@ from trio_mqtt._errors import (
 from trio_mqtt._protocol.exchanges import OutgoingMessage
 from trio_mqtt.packets import NO_PROPERTIES, Properties
 from trio_mqtt.packets._encoder import encode_publish_properties, encode_topic
+from trio_mqtt.packets._wire import LARGEST_PACKET
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Awaitable, Iterable
 
     from trio_mqtt._client._sending import Sending
     from trio_mqtt._protocol.server_info import ServerInfo
@@ -37,7 +38,6 @@ _LONGEST_REMEMBERED: Final = 256
 _TEXT: Final = b"\x02\x01\x01"  # Payload Format Indicator 1, alone
 _CONTINUES: Final = 0x80
 _FORMAT_INDICATOR: Final = 0x01
-_MOST_BYTES: Final = 5 + 268_435_455  # the longest fixed header and Remaining Length (2.1.4)
 _FIXED: Final = 5 + 2  # the longest fixed header, and a Packet Identifier
 
 
@@ -60,22 +60,44 @@ class PublishResult:
 ACCEPTED: Final = PublishResult()
 
 
-class PublishOptions(TypedDict, total=False):
-    """The rarer arguments of publishing (MQTT 5.0).
+class RequestOptions(TypedDict, total=False):
+    """The rarer arguments of a request (MQTT 5.0).
 
     Attributes:
         message_expiry: how long the message is of use, in seconds (3.3.2.3.3).
         content_type: what the payload is, such as ``application/json`` (3.3.2.3.9).
-        response_topic: where to answer (3.3.2.3.5).
-        correlation_data: what the answer is to carry (3.3.2.3.6).
         user_properties: name and value pairs, in order (3.3.2.3.7).
     """
 
     message_expiry: int | None
     content_type: str | None
+    user_properties: Iterable[tuple[str, str]]
+
+
+class PublishOptions(RequestOptions, total=False):
+    """The rarer arguments of publishing (MQTT 5.0): those of `RequestOptions`, and these.
+
+    Attributes:
+        response_topic: where to answer (3.3.2.3.5).
+        correlation_data: what the answer is to carry (3.3.2.3.6).
+    """
+
     response_topic: str | None
     correlation_data: bytes | None
-    user_properties: Iterable[tuple[str, str]]
+
+
+class Publish(Protocol):
+    """How a message is published; see `Client.publish`."""
+
+    def __call__(
+        self,
+        topic: str,
+        payload: Payload = b"",
+        *,
+        qos: int = 0,
+        retain: bool = False,
+        **options: Unpack[PublishOptions],
+    ) -> Awaitable[PublishResult]: ...
 
 
 class MessageMaker:
@@ -192,7 +214,7 @@ class MessageMaker:
         if retain and not server.retain_available:  # MQTT-3.2.2-14
             message = f"cannot publish with retain: {self.server_name} has no retained messages"
             raise FeatureNotSupported(message)
-        limit = server.maximum_packet_size or _MOST_BYTES
+        limit = server.maximum_packet_size or LARGEST_PACKET
         if size + _FIXED > limit:  # MQTT-3.2.2-15
             exact = _packet_size(size + (2 if qos else 0))
             if exact > limit:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from trio_mqtt._enums import MQTT_3_1, MQTT_3_1_1, MQTT_5, Protocol
 from trio_mqtt._errors import RemoteProtocolError
+from trio_mqtt._protocol.aliases import MOST_ALIASES, TopicAliases
 from trio_mqtt._protocol.exchanges import IncomingMessage, OutgoingMessage, Request
 from trio_mqtt._protocol.output import Output
 from trio_mqtt._protocol.receiver import Receiver
@@ -33,6 +34,7 @@ from trio_mqtt.packets import (
     UnsubAck,
     encode,
 )
+from trio_mqtt.packets._wire import LARGEST_PACKET
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,6 +75,7 @@ class Connection:
             are made first.
         unheard: whether the answer to an earlier CONNECT was lost. The Server may have begun
             a new Session with that one, which is present now.
+        use_topic_aliases: whether to use the Topic Aliases that the Server allows.
 
     Attributes:
         protocol: the version of MQTT spoken; 3.1.1 if a Server answered MQTT 5.0 in that form.
@@ -98,6 +101,7 @@ class Connection:
         on_session_lost: OnSessionLost = "republish_certain",
         hold: bool = False,
         unheard: bool = False,
+        use_topic_aliases: bool = False,
     ) -> None:
         limits = connect.properties
         self.protocol = protocol
@@ -120,6 +124,7 @@ class Connection:
         self.unsure = False
         self._hold = hold
         self._unheard = unheard
+        self._use_topic_aliases = use_topic_aliases
         self._message_type = message_type
         self._reader = PacketReader(
             protocol, maximum_packet_size=limits.maximum_packet_size, publish_type=message_type
@@ -226,13 +231,21 @@ class Connection:
         self.resumed = server.session_present or no_word
         self.unsure = self.resumed and (self._unheard or no_word)
         self.sender.open(
-            server.receive_maximum, hold=self._hold and (self.unsure or not self.resumed)
+            server.receive_maximum,
+            hold=self._hold and (self.unsure or not self.resumed),
+            aliases=self._new_aliases(server),
         )
         if self.resumed:
             self.sender.resume()
             self.receiver.resume(unsure=self.unsure)
         else:
             self.doubtful = self.session.start_anew(self._on_session_lost)
+
+    def _new_aliases(self, server: ServerInfo) -> TopicAliases | None:
+        maximum = min(server.topic_alias_maximum, MOST_ALIASES)  # MQTT-3.2.2-17, MQTT-3.2.2-18
+        if not maximum or not self._use_topic_aliases:
+            return None
+        return TopicAliases(maximum, server.maximum_packet_size or LARGEST_PACKET)
 
     def end(self) -> None:
         """The Network Connection is over; nothing is sent or acknowledged on it any more."""

@@ -24,6 +24,7 @@ from trio_mqtt.packets import (
 from trio_mqtt.packets._encoder import publish_flags, publish_header
 
 if TYPE_CHECKING:
+    from trio_mqtt._protocol.aliases import TopicAliases
     from trio_mqtt._protocol.exchanges import OutgoingMessage
     from trio_mqtt._protocol.output import Output
     from trio_mqtt._protocol.session import SessionState
@@ -56,6 +57,7 @@ class Sender:
         quota: how many more QoS 1 and 2 messages may be sent now (4.9); 0 until it is opened.
         strays: acknowledgements received that belonged to nothing.
         expired: messages that were dropped instead of being sent; the caller's to take and report.
+        aliases: the Topic Aliases of this connection, or None if none are used.
     """
 
     def __init__(self, session: SessionState, output: Output, protocol: Protocol) -> None:
@@ -65,6 +67,7 @@ class Sender:
         self._session = session
         self._output = output
         self.expired: list[OutgoingMessage] = []
+        self.aliases: TopicAliases | None = None
         self._most_quota = 0
         self._qos_2_room = 0
         self._open = False
@@ -77,15 +80,19 @@ class Sender:
         """Whether something new would overtake messages that are to be sent again."""
         return self._holding or bool(self._again)
 
-    def open(self, receive_maximum: int, *, hold: bool = False) -> None:
+    def open(
+        self, receive_maximum: int, *, hold: bool = False, aliases: TopicAliases | None = None
+    ) -> None:
         """Allow sending, with this window (MQTT-4.9.0-1).
 
         Args:
             receive_maximum: how many messages the peer takes.
             hold: send SUBSCRIBEs and UNSUBSCRIBEs only, until `let_go`.
+            aliases: what decides about Topic Aliases, or None to use none.
         """
         self._open = True
         self._holding = hold
+        self.aliases = aliases
         self.quota = self._most_quota = min(receive_maximum, MOST_IN_FLIGHT)
         self._qos_2_room = self.quota if self.protocol is MQTT_5 else MOST_QOS_2_BELOW_5
 
@@ -122,12 +129,15 @@ class Sender:
         payload = message.payload
         qos = message.qos
         size = len(payload)
+        topic = message.topic_field
         properties = message.properties
         if message.expires_at is not None:
             properties = message.properties_at(self._session.clock())
+        if self.aliases is not None and not dup:  # what is sent again has its full Topic Name
+            topic, properties = self.aliases.apply(topic, properties, size)
         header = publish_header(
             publish_flags(qos, retain=message.retain, dup=dup),
-            message.topic_field,
+            topic,
             qos,
             message.packet_id,
             properties,

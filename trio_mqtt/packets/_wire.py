@@ -10,6 +10,7 @@ from __future__ import annotations
 from trio_mqtt._errors import LocalProtocolError, MalformedPacket
 
 MAXIMUM_VARINT = 268_435_455
+LARGEST_PACKET = 5 + MAXIMUM_VARINT  # the longest fixed header and Remaining Length (2.1.4)
 MAXIMUM_STRING_BYTES = 65_535
 MAXIMUM_TWO_BYTE = 65_535
 MAXIMUM_FOUR_BYTE = 4_294_967_295
