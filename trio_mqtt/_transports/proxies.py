@@ -232,11 +232,11 @@ async def _connect_to(
         )
         await _ask(stream, proxy, host, address.port)
     except Exception as error:
-        await trio.aclose_forcefully(stream)
+        stream.socket.close()
         message = f"cannot connect to {_purpose(proxy, address)}: {_describe(proxy, error)}"
         raise ConnectFailed(message, stage="connect") from error
     except BaseException:
-        await trio.aclose_forcefully(stream)
+        stream.socket.close()
         raise
     progress.note("the proxy has connected")
     return stream
