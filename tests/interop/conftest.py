@@ -6,6 +6,7 @@ import json
 import math
 import os
 from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -126,7 +127,9 @@ def certificates(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory
         key=directory / "server.key",
         both=directory / "both.pem",
     )
-    issued = authority.issue_cert("localhost", "127.0.0.1")
+    # ejabberd has no timer for an end that is centuries away.
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    issued = authority.issue_cert("localhost", "127.0.0.1", not_after=tomorrow)
     authority.cert_pem.write_to_path(str(found.authority))
     issued.private_key_pem.write_to_path(str(found.key))
     issued.private_key_and_cert_chain_pem.write_to_path(str(found.both))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tests.interop.servers.aedes import AEDES
+from tests.interop.servers.ejabberd import EJABBERD
 from tests.interop.servers.hivemq import HIVEMQ
 from tests.interop.servers.mosquitto import MOSQUITTO
 from tests.interop.servers.nats import NATS
@@ -13,4 +14,4 @@ from tests.interop.servers.rabbitmq import RABBITMQ
 if TYPE_CHECKING:
     from tests.interop.servers.kind import ServerKind
 
-SERVERS: Final[tuple[ServerKind, ...]] = (MOSQUITTO, NATS, AEDES, HIVEMQ, RABBITMQ)
+SERVERS: Final[tuple[ServerKind, ...]] = (MOSQUITTO, NATS, AEDES, HIVEMQ, RABBITMQ, EJABBERD)

@@ -59,6 +59,26 @@ def _has_package(package: str) -> bool:
     return found.stdout == "install ok installed"
 
 
+def package_version(package: str, root: Path | None = None) -> str:
+    """The version of one of Debian's packages, as its makers call it.
+
+    Args:
+        package: its name.
+        root: the root directory of the system that has it; None for this one.
+    """
+    said = subprocess.run(
+        [
+            find_program("dpkg-query"),
+            *(() if root is None else (f"--admindir={root}/var/lib/dpkg",)),
+            *("--show", "--showformat=${source:Upstream-Version}", package),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return said.stdout
+
+
 def run(
     command: Sequence[str | Path],
     *,

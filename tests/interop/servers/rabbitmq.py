@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import tempfile
 from contextlib import contextmanager
 from functools import partial
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from tests.interop.servers.installing import CannotInstall, find_program, run
+from tests.interop.servers.installing import CannotInstall, find_program, package_version, run
 from tests.interop.servers.kind import (
     PASSWORD,
     PROTOCOLS,
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
 
     from tests.interop.servers.kind import Certificates
 
+PACKAGE: Final = "rabbitmq-server"
 RELEASE: Final = "trixie"
 INSTALL_TIMEOUT: Final = 300
 END_TIMEOUT: Final = 30
@@ -73,29 +73,13 @@ def _install(place: Path) -> None:
         return
     unfinished = root.with_suffix(".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
-    include = "--include=rabbitmq-server"
+    include = f"--include={PACKAGE}"
     run(
         ["mmdebstrap", "--quiet", "--variant=essential", include, RELEASE, unfinished],
         timeout=INSTALL_TIMEOUT,
     )
     (unfinished / "etc" / "hosts").write_text("127.0.0.1 localhost\n")
     unfinished.rename(root)
-
-
-def _version(root: Path) -> str:
-    said = subprocess.run(
-        [
-            find_program("dpkg-query"),
-            f"--admindir={root}/var/lib/dpkg",
-            "--show",
-            "--showformat=${source:Upstream-Version}",
-            "rabbitmq-server",
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return said.stdout
 
 
 @contextmanager
@@ -221,7 +205,7 @@ def _run(place: Path, directory: Path, certificates: Certificates) -> Generator[
 
         with run_process(5, make, directory / "log") as (process, ports):
             yield Running(
-                version=_version(root),
+                version=package_version(PACKAGE, root),
                 ports={
                     (transport, protocol): port
                     for transport, port in zip(TRANSPORTS, ports[1:], strict=True)
