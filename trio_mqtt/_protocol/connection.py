@@ -13,6 +13,7 @@ from trio_mqtt._enums import MQTT_3_1, MQTT_3_1_1, MQTT_5, Protocol
 from trio_mqtt._errors import RemoteProtocolError
 from trio_mqtt._protocol.aliases import MOST_ALIASES, TopicAliases
 from trio_mqtt._protocol.exchanges import IncomingMessage, OutgoingMessage, Request
+from trio_mqtt._protocol.fitting import encode_within
 from trio_mqtt._protocol.output import Output
 from trio_mqtt._protocol.receiver import Receiver
 from trio_mqtt._protocol.sender import Sender
@@ -37,7 +38,7 @@ from trio_mqtt.packets import (
 from trio_mqtt.packets._wire import LARGEST_PACKET
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from trio_mqtt._protocol.session import OnSessionLost, SessionState
     from trio_mqtt.packets import Connect
@@ -48,6 +49,8 @@ Event = IncomingMessage | OutgoingMessage | Request | ConnAck | Disconnect | Aut
 _BEFORE_CONNACK: Final = (ConnAck, Auth)
 _V3_CONNACK: Final = b"\x20\x02"
 _BATCH: Final = 256
+_UNEXPLAINED: Final = (PubAck, PubRec, PubRel, PubComp, SubAck, UnsubAck, Auth)
+"""What has no Reason String or User Properties if Request Problem Information is 0 (3.1.2.11.7)."""
 _OLDER_STATEMENTS: Final = {
     "2.1.2": "2.2.1",
     "2.2.1": "2.3.1",
@@ -129,6 +132,10 @@ class Connection:
         self._reader = PacketReader(
             protocol, maximum_packet_size=limits.maximum_packet_size, publish_type=message_type
         )
+        self._handlers: Mapping[type, Callable[..., Event | None]] = self._HANDLERS
+        if limits.request_problem_information == 0:
+            unexplained = dict.fromkeys(_UNEXPLAINED, Connection._on_unexplained)
+            self._handlers = self._HANDLERS | unexplained
         self._failure: RemoteProtocolError | None = None
         self._answered = False  # by a CONNACK, be it a refusal
         self._first_bytes: bytes | None = b"" if protocol is MQTT_5 else None  # None: form is known
@@ -142,11 +149,13 @@ class Connection:
     def disconnect(self, packet: Disconnect | None = None) -> None:
         """Send DISCONNECT as the last packet; what is asked for later is not sent.
 
-        Below MQTT 5.0 its Reason Code and properties are left out.
+        Below MQTT 5.0 its Reason Code and properties are left out, and the User Properties and the
+        Reason String where the Server takes no packet of that size (MQTT-3.14.2-3, MQTT-3.14.2-4).
         """
         if packet is None or self.protocol is not MQTT_5:
             packet = Disconnect()
-        self.output.append(encode(packet, self.protocol))
+        limit = None if self.server is None else self.server.maximum_packet_size
+        self.output.append(encode_within(packet, self.protocol, limit))
         self.output.closed = True  # MQTT-3.14.4-1
 
     def receive_data(self, data: bytes | bytearray) -> None:
@@ -196,7 +205,7 @@ class Connection:
                 if on_publish(packet):
                     events.append(packet)
                 continue
-            handler = self._HANDLERS.get(type(packet))
+            handler = self._handlers.get(type(packet))
             if handler is None or not (opened or type(packet) in _BEFORE_CONNACK):
                 raise self._out_of_place(packet)
             event = handler(self, packet)
@@ -229,6 +238,7 @@ class Connection:
         # MQTT 3.1 has no Session Present: its Server may have the Session, and there is no knowing.
         no_word = self.protocol is MQTT_3_1 and not self._connect.clean_start
         self.resumed = server.session_present or no_word
+        self.receiver.maximum_packet_size = server.maximum_packet_size
         self.unsure = self.resumed and (self._unheard or no_word)
         self.sender.open(
             server.receive_maximum,
@@ -265,6 +275,15 @@ class Connection:
             message = "the Server sent AUTH although CONNECT had no Authentication Method"
             raise RemoteProtocolError(message, statement="MQTT-4.12.0-6")
         return packet
+
+    def _on_unexplained(self, packet: PubAck) -> Event | None:
+        """Take a packet that has no Reason String and no User Properties, as we asked for."""
+        properties = packet.properties
+        if properties.reason_string is not None or properties.user_properties:
+            name = type(packet).__name__.upper()
+            message = f"{name} has a Reason String or User Properties, which CONNECT declined"
+            raise RemoteProtocolError(message, statement="MQTT-3.1.2-29")
+        return self._HANDLERS[type(packet)](self, packet)
 
     def _on_acknowledgement(self, packet: PubAck | PubRec | PubComp) -> OutgoingMessage | None:
         return self.sender.on_acknowledgement(packet)

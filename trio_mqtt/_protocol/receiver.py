@@ -9,14 +9,15 @@ import attrs
 
 from trio_mqtt._enums import MQTT_5, Protocol, QoS, ReasonCode
 from trio_mqtt._errors import RemoteProtocolError
+from trio_mqtt._protocol.fitting import encode_within
 from trio_mqtt._protocol.handshakes import RECEIVER, ReceiverAction, ReceiverInput, ReceiverState
-from trio_mqtt.packets import PubAck, PubComp, PubRec, encode
+from trio_mqtt.packets import NO_PROPERTIES, PubAck, PubComp, PubRec, encode
 
 if TYPE_CHECKING:
     from trio_mqtt._protocol.exchanges import IncomingMessage
     from trio_mqtt._protocol.output import Output
     from trio_mqtt._protocol.session import SessionState
-    from trio_mqtt.packets import PubRel
+    from trio_mqtt.packets import Properties, PubRel
 
 _TOLERANCE: Final = 2
 _MOST_OVERRUN_BYTES: Final = 16 * 1024 * 1024
@@ -53,6 +54,7 @@ class Receiver:
     Attributes:
         protocol: the version of MQTT spoken.
         overruns: messages received beyond `receive_maximum` and tolerated.
+        maximum_packet_size: the largest packet that the peer takes, in bytes, or None.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Receiver:
     ) -> None:
         self.protocol = protocol
         self.overruns = 0
+        self.maximum_packet_size: int | None = None
         self._session = session
         self._output = output
         self._receive_maximum = receive_maximum
@@ -252,11 +255,13 @@ class Receiver:
     def _send_pubacks(self) -> None:
         waiting = self._before_puback
         append = self._output.append
+        explanations = self._session.explanations
         while waiting and (reason_code := waiting[0].settled) is not None:
             message = waiting.popleft()
             packet_id = message.packet_id
-            if reason_code:
-                encoded = encode(PubAck(packet_id, reason_code), self.protocol)
+            if reason_code or (explanations is not None and message in explanations):
+                properties = self._explanation(message, reason_code)
+                encoded = self._encode(PubAck(packet_id, reason_code, properties))
                 append(encoded, message.stored_in, message)
             else:  # MQTT-4.3.2-4
                 append(b"\x40\x02" + packet_id.to_bytes(2, "big"), message.stored_in, message)
@@ -267,20 +272,34 @@ class Receiver:
             first = waiting.popleft()
             packet_id = first.packet_id
             refused: IncomingMessage | None = None
+            properties = NO_PROPERTIES
             if isinstance(first, _Repeat):
                 self._repeated.discard(packet_id)
                 event = ReceiverInput.PUBLISH
             elif reason_code.is_failure:
                 refused = first
                 event = ReceiverInput.REJECTED
+                properties = self._explanation(first, reason_code)
             else:
                 event = ReceiverInput.SETTLED
+                properties = self._explanation(first, reason_code)
             state = self._session.received.get(packet_id, ReceiverState.UNKNOWN)
             row = RECEIVER[state, event]
             if row.action is ReceiverAction.SEND_PUBREC:  # else PUBREL has overtaken a repeat
                 self._enter(packet_id, row.state)
-                packet = encode(PubRec(packet_id, reason_code), self.protocol)
+                packet = self._encode(PubRec(packet_id, reason_code, properties))
                 self._output.append(packet, self._session.settled_stored_in(packet_id), refused)
+
+    def _explanation(self, message: IncomingMessage, reason_code: ReasonCode) -> Properties:
+        """What the acknowledgement of a message says beside its Reason Code."""
+        explanations = self._session.explanations
+        if explanations is None or message not in explanations:
+            return NO_PROPERTIES
+        meant, properties = explanations.pop(message)
+        return properties if meant is reason_code else NO_PROPERTIES
+
+    def _encode(self, packet: PubAck | PubRec) -> bytes:
+        return encode_within(packet, self.protocol, self.maximum_packet_size)
 
     def _enter(self, packet_id: int, state: ReceiverState) -> int:
         """Go to another state; says which batch must be on disk before that shows."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from itertools import chain
 from typing import TYPE_CHECKING, Final, Literal
+from weakref import WeakKeyDictionary
 
 import attrs
 
@@ -29,8 +30,12 @@ from trio_mqtt.packets import Unsubscribe
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from trio_mqtt._enums import ReasonCode
     from trio_mqtt._protocol.exchanges import IncomingMessage
     from trio_mqtt._protocol.journal import Journal, RecordKey
+    from trio_mqtt.packets import Properties
+
+    Explanations = WeakKeyDictionary[IncomingMessage, tuple[ReasonCode, Properties]]
 
 OnSessionLost = Literal["republish_certain", "republish", "fail"]
 """What becomes of messages under way when the Server has lost the Session."""
@@ -64,6 +69,8 @@ class SessionState:
             QoS and Packet Identifier: the Server sends them again if it still has the Session.
         outgoing_size: what all accepted and unfinished messages take in memory, in bytes.
         given_up: messages that will not be sent again and only keep their Packet Identifiers.
+        explanations: what acknowledgements are to say beside their Reason Codes, and for which of
+            those; None until there is one.
     """
 
     def __init__(
@@ -79,6 +86,7 @@ class SessionState:
         self.held: dict[tuple[int, int], IncomingMessage] = {}
         self.outgoing_size = 0
         self.given_up = 0
+        self.explanations: Explanations | None = None
         self._stored_received: set[int] = set()  # identifiers that the storage remembers
         self._last_sequence = 0
         self._last_release = 0
@@ -268,6 +276,14 @@ class SessionState:
         if self.journal is not None and packet_id not in self._stored_received:
             self._stored_received.add(packet_id)
             self.journal.put((RECEIVED, packet_id), b"")
+
+    def explain(
+        self, message: IncomingMessage, reason_code: ReasonCode, properties: Properties
+    ) -> None:
+        """Have the acknowledgement of a message say more, if it is settled with this code."""
+        if self.explanations is None:
+            self.explanations = WeakKeyDictionary()
+        self.explanations[message] = (reason_code, properties)
 
     def begin_settling(self, receipt: Iterable[RecordKey]) -> None:
         """Note that the caller's work is about to bring these records to disk."""
