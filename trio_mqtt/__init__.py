@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from trio_mqtt._client._client import Client, ClientStatistics
+from trio_mqtt._client._client import Client
 from trio_mqtt._client._event_stream import EventStream
 from trio_mqtt._client._message import Message
 from trio_mqtt._client._open import open_client
 from trio_mqtt._client._options import Will
-from trio_mqtt._client._outgoing import Delivery, Payload, PublishOptions, PublishResult
+from trio_mqtt._client._outgoing import (
+    Delivery,
+    Payload,
+    PublishOptions,
+    PublishResult,
+    RequestOptions,
+)
 from trio_mqtt._client._publisher import Publisher
 from trio_mqtt._client._reconnecting import Reconnect
 from trio_mqtt._client._session import Session
+from trio_mqtt._client._statistics import ClientStatistics
 from trio_mqtt._client._subscription import Subscription, SubscriptionStatistics
 from trio_mqtt._enums import (
     MQTT_3_1,
@@ -76,6 +83,7 @@ __all__ = [
     "ReasonCode",
     "Reconnect",
     "RemoteProtocolError",
+    "RequestOptions",
     "RetainHandling",
     "SQLiteStorage",
     "ServerInfo",

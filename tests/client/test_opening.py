@@ -94,6 +94,7 @@ async def test_connect_says_what_was_asked_for() -> None:
         receive_maximum=7,
         maximum_packet_size=4096,
         topic_alias_maximum=3,
+        request_response_information=1,
         user_properties=(("a", "1"), ("a", "2")),
     )
 

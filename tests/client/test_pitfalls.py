@@ -90,12 +90,14 @@ SENDER: Final = "protocol/test_sender.py"
 IDS: Final = "protocol/test_identifiers.py"
 AGAIN: Final = "client/test_redelivery.py"
 LOST: Final = "client/test_lost_sessions.py"
+ASK: Final = "client/test_requesting.py"
 
 PITFALLS: Final[dict[str, list[str]]] = {
     # Receiving
     "a reader that waits for its consumer hangs a loop that publishes": [
         f"{HERE}::test_a_consumer_that_awaits_a_publish_in_its_own_loop_does_not_hang",
         f"{HERE}::test_a_consumer_that_subscribes_in_its_own_loop_does_not_hang",
+        f"{ASK}::test_a_consumer_that_awaits_requests_in_its_own_loop_never_hangs",
         "client/test_backpressure.py::test_a_loop_that_publishes_does_not_lock_up",
         "client/test_forwarding.py::test_with_mosquitto",
     ],
@@ -227,6 +229,8 @@ PITFALLS: Final[dict[str, list[str]]] = {
         f"{LOST}::TestLost::test_mqtt_3_1_1_ephemeral_loses_it_each_time",
     ],
     "the response handler of a request dies at the first reconnect": [
+        f"{ASK}::TestOutage::test_the_response_handler_goes_on_after_a_reconnect",
+        f"{ASK}::TestOutage::test_cut_before_the_request_was_acknowledged_it_is_sent_again",
         "client/test_sessions.py::test_a_request_and_its_response_go_on_after_a_loss",
     ],
     "a server that closes before CONNACK hangs the client": [

@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Literal, Unpack
 
-import attrs
 import trio
 from trio.lowlevel import enable_ki_protection
 
@@ -16,76 +15,31 @@ from trio_mqtt._client._outgoing import (
     Payload,
     PublishOptions,
     PublishResult,
+    RequestOptions,
     result_of,
 )
 from trio_mqtt._client._publisher import Publisher
 from trio_mqtt._client._requests import SubscribeOptions
+from trio_mqtt._client._serving import serve
+from trio_mqtt._client._statistics import statistics_of
 from trio_mqtt._client._subscribing import SubscriptionManager
-from trio_mqtt._enums import RetainHandling
-from trio_mqtt._errors import LocalProtocolError, UnsubscribeRejected
+from trio_mqtt._enums import MQTT_5, RetainHandling
+from trio_mqtt._errors import FeatureNotSupported, LocalProtocolError, UnsubscribeRejected
 from trio_mqtt._topics import check_topic_filter
 from trio_mqtt.packets import Unsubscribe
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
 
     from trio_mqtt._client._event_stream import EventStream
+    from trio_mqtt._client._message import Message
     from trio_mqtt._client._routes import Route
+    from trio_mqtt._client._statistics import ClientStatistics
     from trio_mqtt._client._subscription import Subscription
     from trio_mqtt._client._supervisor import Supervisor
     from trio_mqtt._protocol.exchanges import OutgoingMessage, Request
     from trio_mqtt._protocol.server_info import ServerInfo
-
-
-@attrs.frozen(kw_only=True)
-class ClientStatistics:
-    """Counters and gauges of a client.
-
-    Attributes:
-        connected: whether there is a connection now.
-        connections: how many connections there were.
-        published: messages that the client has accepted for sending.
-        queued: QoS 1 and 2 messages that wait to be sent for the first time.
-        unfinished: QoS 1 and 2 messages, SUBSCRIBEs and UNSUBSCRIBEs whose exchange is not over,
-            the queued ones among them.
-        unfinished_bytes: what these messages take in memory, about, in bytes.
-        expired: messages that were dropped since they had expired before they could be sent.
-        displaced: messages that were dropped since others needed their place in the queue.
-        window: how many more QoS 1 and 2 messages the Server takes now.
-        output_bytes: bytes that wait to be sent.
-        unsettled: QoS 1 and 2 messages received on this connection whose exchange is not over.
-        held: messages of earlier connections not acknowledged yet; the Server sends them again.
-        unclaimed: messages left unsettled, waiting for a subscription that takes them.
-        unclaimed_released: messages that waited in vain and were acknowledged.
-        strays: messages received that nothing here had subscribed to.
-        stray_acknowledgements: acknowledgements received that belonged to nothing.
-        receive_maximum_exceeded: messages that the Server sent beyond our Receive Maximum.
-        dropped: QoS 0 messages that arrived for a kept Topic Filter with no subscription.
-        tasks_awaiting_answers: tasks that await an acknowledgement or another answer.
-        reading_paused: for how long reading has been paused by full buffers, in seconds.
-    """
-
-    connected: bool
-    connections: int
-    published: int
-    queued: int
-    unfinished: int
-    unfinished_bytes: int
-    expired: int
-    displaced: int
-    window: int
-    output_bytes: int
-    unsettled: int
-    held: int
-    unclaimed: int
-    unclaimed_released: int
-    strays: int
-    stray_acknowledgements: int
-    receive_maximum_exceeded: int
-    dropped: int
-    tasks_awaiting_answers: int
-    reading_paused: float
 
 
 class Client:
@@ -98,6 +52,7 @@ class Client:
         self._supervisor = supervisor
         self._sending = supervisor.sending
         self._deliveries = supervisor.deliveries
+        self._deliveries.publish = self.publish
 
     def __repr__(self) -> str:
         """The Server and the Client Identifier."""
@@ -112,31 +67,7 @@ class Client:
 
     def statistics(self) -> ClientStatistics:
         """Counters and gauges, as of now."""
-        supervisor, sending, deliveries = self._supervisor, self._sending, self._deliveries
-        session = supervisor.state
-        connection = supervisor.connection
-        return ClientStatistics(
-            connected=connection is not None,
-            connections=supervisor.connections,
-            published=sending.published,
-            queued=session.waiting,
-            unfinished=session.unfinished,
-            unfinished_bytes=session.outgoing_size,
-            expired=sending.expired,
-            displaced=sending.displaced,
-            window=connection.sender.quota if connection else 0,
-            output_bytes=connection.output.size if connection else 0,
-            unsettled=connection.receiver.unsettled if connection else 0,
-            held=len(session.held),
-            unclaimed=len(deliveries.unclaimed),
-            unclaimed_released=deliveries.unclaimed.released,
-            strays=deliveries.strays,
-            stray_acknowledgements=connection.sender.strays if connection else 0,
-            receive_maximum_exceeded=connection.receiver.overruns if connection else 0,
-            dropped=deliveries.unclaimed.dropped,
-            tasks_awaiting_answers=deliveries.valve.awaited,
-            reading_paused=deliveries.valve.paused_until_now(),
-        )
+        return statistics_of(self._supervisor)
 
     async def wait_connected(self) -> ServerInfo:
         """Wait until there is a connection, and return what the Server granted.
@@ -350,9 +281,7 @@ class Client:
             ack=ack,
             keep=keep,
         )
-        return SubscriptionManager(
-            self._sending, self._deliveries, self._supervisor, topic_filters, options
-        )
+        return SubscriptionManager(self._supervisor, topic_filters, options)
 
     @enable_ki_protection
     async def unsubscribe(self, *topic_filters: str) -> None:
@@ -412,3 +341,95 @@ class Client:
                 routes.remove(route)
             self._supervisor.session._subscriptions.drop(topic_filter)
             routes.unsubscribed(topic_filter)
+
+    # -- request and response -----------------------------------------------------------------
+
+    async def request(
+        self,
+        topic: str,
+        payload: Payload = b"",
+        *,
+        qos: int = 1,
+        **options: Unpack[RequestOptions],
+    ) -> Message:
+        """Publish a request and wait for the reply to it (4.10; MQTT 5.0).
+
+        Response Topic and Correlation Data are the client's. The first request subscribes to the
+        Response Topic, once for all requests and reconnections. There is no timeout: bring one, as
+        with ``trio.fail_after(5)``, for a reply may never come.
+
+        Cancelled, it is as `publish` is, and the request is forgotten: a reply to it is counted
+        and does no harm.
+
+        Args:
+            topic: the Topic Name of the request.
+            payload: as that of `publish`.
+            qos: that of the request: 0, 1 or 2. The reply comes at QoS 0.
+            **options: `message_expiry`, `content_type` and `user_properties`.
+
+        Returns:
+            The reply; there is nothing to settle.
+
+        Raises:
+            FeatureNotSupported: the Server does not speak MQTT 5.0, or lacks something else.
+            SubscribeRejected: the Server refused the subscription to the Response Topic.
+            PublishRejected: the Server refused the request.
+            MQTTError: the request failed in another way; see `publish`.
+            ConnectionLost: the client failed before there was a reply.
+            trio.ClosedResourceError: the client is closed.
+        """
+        return await self._supervisor.requester.request(topic, payload, qos=qos, options=options)
+
+    async def serve(  # noqa: PLR0913 - each by name
+        self,
+        topic_filter: str,
+        handler: Callable[[Message], Awaitable[Payload | None]],
+        *,
+        qos: int = 1,
+        limit: int = 100,
+        keep: bool | None = None,
+        task_status: trio.TaskStatus[Subscription] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Answer requests until cancelled, each in a task of its own (4.10; MQTT 5.0).
+
+        A request is settled once its handler has returned and its reply is accepted. An exception
+        of a handler, like one of any task, cancels the other handlers and leaves `serve`, in an
+        ``ExceptionGroup``; the requests that they had in hand are left unsettled, for who serves
+        next. A handler that is to survive what it is sent catches its own exceptions.
+
+        A request without a Response Topic is handled and gets no reply. A reply that the Server
+        does not take is logged.
+
+        Cancelled, it cancels the handlers, whose requests are left unsettled, and unsubscribes as
+        the end of a `subscribe` block does.
+
+        Args:
+            topic_filter: what to subscribe to. With ``$share/NAME/`` before it, the programs that
+                serve under one name share the requests.
+            handler: an asynchronous function that gets the request, a `Message`, and returns the
+                payload of the reply, or None for no reply or one that it has made itself, with
+                `Message.reply`.
+            qos: the highest QoS with which requests are to come; a reply has that of its request.
+            limit: how many handlers run at once; more requests wait.
+            keep: whether the Topic Filter stays subscribed; see `subscribe`.
+            task_status: what ``nursery.start`` passes; it gets the `Subscription`, for its
+                statistics.
+
+        Raises:
+            ValueError: `limit` is less than 1.
+            FeatureNotSupported: the Server does not speak MQTT 5.0, or lacks something else.
+            SubscribeRejected: the Server refused the Topic Filter.
+            MQTTError: the client failed.
+            trio.ClosedResourceError: the client is closed.
+        """
+        if limit < 1:
+            raise ValueError(f"limit is {limit!r}; at least 1 handler must be able to run")
+        server = await self._supervisor.wait_known()
+        if server.protocol is not MQTT_5:
+            text = (
+                f"cannot serve requests to {topic_filter!r}: {server.protocol.title} has no "
+                "Response Topic; subscribe, and agree on topics for replies, or use MQTT 5.0"
+            )
+            raise FeatureNotSupported(text)
+        subscribing = self.subscribe(topic_filter, qos=qos, ack="manual", keep=keep)
+        await serve(subscribing, handler, limit=limit, task_status=task_status)

@@ -21,6 +21,7 @@ from trio_mqtt._protocol.records import RECEIVED, UNCLAIMED
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from trio_mqtt._client._outgoing import Publish
     from trio_mqtt._client._session import Session
     from trio_mqtt._client._subscription import Subscription
     from trio_mqtt._protocol.connection import Connection
@@ -67,6 +68,8 @@ class Deliveries:
         subscriptions: those whose block is entered and not left.
         events: who watches.
         strays: messages that nothing here had subscribed to.
+        stray_replies: replies to requests that do not wait any more.
+        publish: how a message is replied to.
     """
 
     def __init__(  # noqa: PLR0913 - the parts that it stands between
@@ -82,6 +85,8 @@ class Deliveries:
         self.routes = Routes()
         self.valve = Valve()
         self.strays = 0
+        self.stray_replies = 0
+        self.publish: Publish | None = None
         self.subscriptions: set[Subscription] = set()
         self.events = EventStreams(check_open)
         self.unclaimed = UnclaimedMessages(
@@ -89,6 +94,7 @@ class Deliveries:
             unclaimed_timeout,
             settle=self.settle,
             check_rejection=self.check_rejection,
+            publisher=lambda: self.publish,
             events=self.events,
             start=start,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, Unpack
 
 import attrs
 from trio.lowlevel import enable_ki_protection
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from trio_mqtt._client._outgoing import Payload, Publish, PublishOptions, PublishResult
     from trio_mqtt._errors import UserProperties
 
 REJECTIONS = frozenset(
@@ -41,6 +42,8 @@ class Holder(Protocol):
     def _check_rejection(self, message: Message) -> None: ...
 
     def _leave_unclaimed(self, message: Message) -> None: ...
+
+    def _publisher(self) -> Publish | None: ...
 
 
 @attrs.define(eq=False)
@@ -164,6 +167,47 @@ class Message(IncomingMessage):
         if self._holder is not None:
             self._holder._check_rejection(self)
         self._settle(reason_code)
+
+    async def reply(
+        self,
+        payload: Payload = b"",
+        *,
+        qos: int | None = None,
+        retain: bool = False,
+        **options: Unpack[PublishOptions],
+    ) -> PublishResult:
+        """Answer a request: publish to its Response Topic, with its Correlation Data (4.10).
+
+        It settles nothing. Cancelled, it is as `Client.publish` is.
+
+        Args:
+            payload: as that of `Client.publish`.
+            qos: 0, 1 or 2; by default that of the message.
+            retain: whether the Server keeps the reply.
+            **options: as those of `Client.publish`.
+
+        Raises:
+            LocalProtocolError: the message has no Response Topic.
+            RuntimeError: it did not come from a client, or another subscription has it now.
+            MQTTError: as `Client.publish` says.
+        """
+        topic = self.response_topic
+        if topic is None:
+            message = (
+                f"the message to {self.topic!r} has no Response Topic: who sent it expects no "
+                "reply, or says elsewhere where to publish it"
+            )
+            raise LocalProtocolError(message)
+        publish = None if self._holder is None else self._holder._publisher()
+        if publish is None:
+            message = (
+                f"the message to {self.topic!r} cannot be replied to: a client has not received "
+                "it, or another subscription has taken it over since"
+            )
+            raise RuntimeError(message)
+        options.setdefault("correlation_data", self.correlation_data)
+        reply_qos = self.qos if qos is None else qos
+        return await publish(topic, payload, qos=reply_qos, retain=retain, **options)
 
     def _settle(self, reason_code: ReasonCode) -> None:
         if self._holder is not None:

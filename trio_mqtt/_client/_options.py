@@ -155,6 +155,7 @@ class ConnectOptions:
                 receive_maximum=self.receive_maximum,
                 maximum_packet_size=self.maximum_packet_size,
                 topic_alias_maximum=self.topic_alias_maximum or None,
+                request_response_information=1,  # in case there will be requests: it is cheap
                 user_properties=self.user_properties,
             )
         elif self.user_properties:

@@ -222,6 +222,12 @@ class Sending:
         self._check_open()
         return self._maker.make(topic, payload, qos=qos, retain=retain, options=options)
 
+    def check_again(self, message: OutgoingMessage) -> None:
+        """Raise if a message that was made before cannot be sent to the Server of now."""
+        failure = self._maker.check_again(message)
+        if failure is not None:
+            raise failure
+
     @enable_ki_protection
     async def admit(self, message: OutgoingMessage) -> None:
         """Wait for room and hand the message to the session; cancelled, nothing happened."""

@@ -29,9 +29,7 @@ from trio_mqtt.packets import SubscriptionRequest, Unsubscribe
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from trio_mqtt._client._deliveries import Deliveries
     from trio_mqtt._client._message import Message
-    from trio_mqtt._client._sending import Sending
     from trio_mqtt._client._supervisor import Supervisor
     from trio_mqtt._protocol.exchanges import Request
 
@@ -43,19 +41,25 @@ _logger = logging.getLogger("trio_mqtt")
 
 
 class SubscriptionManager:
-    """What `Client.subscribe` returns: subscribes on entry, unsubscribes on exit."""
+    """What `Client.subscribe` returns: subscribes on entry, unsubscribes on exit.
+
+    Args:
+        supervisor: of the client.
+        topic_filters: what to subscribe to.
+        options: how.
+        subscription: what gets the messages; None for a new one.
+    """
 
     def __init__(
         self,
-        sending: Sending,
-        deliveries: Deliveries,
         supervisor: Supervisor,
         topic_filters: tuple[str, ...],
         options: SubscribeOptions,
+        subscription: Subscription | None = None,
     ) -> None:
-        self._sending = sending
-        self._deliveries = deliveries
-        self._routes = deliveries.routes
+        self._sending = supervisor.sending
+        self._deliveries = supervisor.deliveries
+        self._routes = supervisor.deliveries.routes
         self._supervisor = supervisor
         self._session = supervisor.session
         keep = options.keep
@@ -63,6 +67,7 @@ class SubscriptionManager:
         self._topic_filters = tuple(dict.fromkeys(topic_filters))
         self._options = options
         self._joined: list[Route] = []
+        self._given = subscription
         self._subscription: Subscription | None = None
         self._claimed: frozenset[Message] = frozenset()
 
@@ -80,11 +85,8 @@ class SubscriptionManager:
         if self._subscription is not None:
             message = "this subscription was entered before; call client.subscribe again"
             raise RuntimeError(message)
-        self._deliveries.check_open()
-        while not self._supervisor.connections:  # what the Server can do is not known yet
-            await self._supervisor.connected.wait()
-            self._deliveries.check_open()
-        check_subscription(self._topic_filters, self._options, self._sending.server, self._routes)
+        server = await self._supervisor.wait_known()
+        check_subscription(self._topic_filters, self._options, server, self._routes)
         subscription, grants = self._begin()
         try:
             for grant in grants:
@@ -102,7 +104,7 @@ class SubscriptionManager:
         """Join the routes, before SUBSCRIBE: messages may come before SUBACK (3.8.4)."""
         options = self._options
         names = ", ".join(repr(each) for each in self._topic_filters)
-        subscription = self._subscription = Subscription(
+        subscription = self._subscription = self._given or Subscription(
             self._deliveries,
             f"subscription to {names}",
             buffer=options.buffer,

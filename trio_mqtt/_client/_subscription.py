@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from trio_mqtt._client._deliveries import Deliveries
     from trio_mqtt._client._message import Message
+    from trio_mqtt._client._outgoing import Publish
     from trio_mqtt._enums import QoS
     from trio_mqtt._errors import MQTTError
 
@@ -227,6 +228,9 @@ class Subscription:
         if message.settled is None and message.qos:
             self._in_hand.pop(message, None)
             self._deliveries.settle(message, reason_code)
+
+    def _publisher(self) -> Publish | None:
+        return self._deliveries.publish
 
     def _check_rejection(self, message: Message) -> None:
         self._deliveries.check_rejection(message)

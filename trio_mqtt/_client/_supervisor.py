@@ -19,6 +19,7 @@ from trio_mqtt._client._deliveries import Deliveries
 from trio_mqtt._client._link import Link
 from trio_mqtt._client._message import Message
 from trio_mqtt._client._outgoing import own_instance
+from trio_mqtt._client._replies import Requester
 from trio_mqtt._client._restoring import Restorer
 from trio_mqtt._client._retrying import Retrying
 from trio_mqtt._client._sending import Sending
@@ -71,6 +72,7 @@ class Supervisor:
         sending: the way into it.
         deliveries: the way out.
         committer: the way to its disk.
+        requester: who waits for replies.
         connected: set while there is a connection.
         connections: how many connections there were.
         leaving: what waits for an answer of the Server only as long as there is a connection.
@@ -113,6 +115,7 @@ class Supervisor:
             dropped=self._give_up,
             start=self._start,
         )
+        self.requester = Requester(self)
         self.connected = trio.Event()
         self.connections = 0
         self.leaving: set[trio.CancelScope] = set()
@@ -160,6 +163,14 @@ class Supervisor:
         if self._closed:
             message = f"the client of {self._name} is closed; use it inside its block"
             raise trio.ClosedResourceError(message)
+
+    async def wait_known(self) -> ServerInfo:
+        """Wait for the first connection: what the Server can do decides what may be asked."""
+        self.check_open()
+        while not self.connections:
+            await self.connected.wait()
+            self.check_open()
+        return self.sending.server
 
     # -- connecting ---------------------------------------------------------------------------
 
@@ -386,6 +397,8 @@ class Supervisor:
             failed: whether the body raised an error of its own.
         """
         start = trio.current_time()
+        if self._link is not None and not self.session._ends:
+            self.requester.close()
         self._closed = True
         timeout = self._options.close_timeout
         with trio.CancelScope(deadline=start + timeout, shield=True):

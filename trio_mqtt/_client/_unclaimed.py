@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from trio_mqtt._client._event_stream import EventStreams
     from trio_mqtt._client._message import Message
+    from trio_mqtt._client._outgoing import Publish
     from trio_mqtt._client._session import Session
     from trio_mqtt._client._subscription import Subscription
 
@@ -54,6 +55,7 @@ class UnclaimedMessages:
         timeout: how long a message waits for a subscription, in seconds.
         settle: settles a message.
         check_rejection: raises FeatureNotSupported if a message cannot be rejected.
+        publisher: says how a message is replied to.
         events: who is told of releases.
         start: starts a background task.
 
@@ -71,6 +73,7 @@ class UnclaimedMessages:
         *,
         settle: Callable[[Message, ReasonCode], None],
         check_rejection: Callable[[Message], None],
+        publisher: Callable[[], Publish | None],
         events: EventStreams,
         start: Callable[[Callable[[], Awaitable[None]]], None],
     ) -> None:
@@ -81,6 +84,7 @@ class UnclaimedMessages:
         self._timeout = timeout
         self._settle_message = settle
         self._check_message = check_rejection
+        self._find_publisher = publisher
         self._events = events
         self._start = start
         self._name = "nobody"  # as a holder
@@ -220,6 +224,9 @@ class UnclaimedMessages:
         self._settle_message(message, ReasonCode.SUCCESS)
 
     # -- as a holder ---------------------------------------------------------------------------
+
+    def _publisher(self) -> Publish | None:
+        return self._find_publisher()
 
     def _settle(self, message: Message, reason_code: ReasonCode) -> None:
         self._settle_message(message, reason_code)
