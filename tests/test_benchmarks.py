@@ -8,6 +8,7 @@ import attrs
 import pytest
 
 from benchmarks import __main__ as command
+from benchmarks import aliases
 from benchmarks.clients import CLIENTS
 from benchmarks.jobs import WORKS, Job
 from benchmarks.processes import RunFailed, run_module
@@ -40,6 +41,13 @@ def test_run_that_loses_a_message_does_not_count() -> None:
             client.line()
             with pytest.raises(RunFailed, match="counted"):
                 server.check()
+
+
+def test_table_of_topic_aliases(capsys: pytest.CaptureFixture[str]) -> None:
+    assert aliases.main(["--rounds", "1", "--messages", "40"]) == 0
+    rows = capsys.readouterr().out.splitlines()[-len(aliases.PATTERNS) :]
+    without, ten, _many = (float(part) for part in rows[0].split()[-7::3])
+    assert ten < without
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 100, 10_000])
