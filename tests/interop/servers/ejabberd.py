@@ -8,17 +8,21 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import pytest
+
 from tests.interop.servers.installing import find_program, package_version
 from tests.interop.servers.kind import (
     PASSWORD,
     PROTOCOLS,
     TRANSPORTS,
     USERNAME,
+    Deviation,
     Running,
     ServerKind,
 )
 from tests.interop.servers.process import Command, run_process
 from tests.servers import stop
+from trio_mqtt import FeatureNotSupported, RemoteProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -134,4 +138,27 @@ EJABBERD: Final = ServerKind(
     install=_install,
     is_installed=_is_installed,
     run=_run,
+    deviations=(
+        Deviation(
+            check="unknown_path",
+            transports=("ws", "wss"),
+            reason="It takes WebSocket connections to any path below its own.",
+            error=pytest.fail.Exception,
+        ),
+        Deviation(
+            check="maximum_packet_size",
+            reason="It sends packets larger than our Maximum Packet Size, against MQTT-3.1.2-24.",
+            error=RemoteProtocolError,
+        ),
+        Deviation(
+            check="shared",
+            reason="It has no shared subscriptions, as its CONNACK says.",
+            error=FeatureNotSupported,
+        ),
+        Deviation(
+            check="restart_keeps",
+            reason="It keeps Sessions in memory alone, and retained messages on disk.",
+            error=AssertionError,
+        ),
+    ),
 )
