@@ -22,7 +22,7 @@ async def test_wildcards(target: Target) -> None:
             for topic in topics:
                 await client.publish(target.topic(topic), topic, qos=1)
             # In this order, as some servers send no message before the last is acknowledged.
-            assert await take(messages, len(wanted)) == sorted(wanted, key=topics.index)
+            assert sorted(await take(messages, len(wanted))) == sorted(wanted)
             await take(last, 1)
             with pytest.raises(trio.WouldBlock):
                 messages.receive_nowait()
@@ -35,7 +35,8 @@ async def test_many_filters(target: Target) -> None:
         assert messages.granted == dict.fromkeys(filters, 1)
         for number in range(20):
             await client.publish(target.topic(f"{number}/x"), str(number), qos=1)
-        assert await take(messages, 20) == [str(number) for number in range(20)]
+        # The standard wants an order only among messages of one topic (MQTT-4.6.0-5).
+        assert sorted(map(int, await take(messages, 20))) == list(range(20))
 
 
 @check("After UNSUBSCRIBE nothing comes any more")
