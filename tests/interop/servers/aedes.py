@@ -8,8 +8,17 @@ import subprocess
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+import pytest
+
 from tests.interop.servers.installing import find_program, packages_of, run
-from tests.interop.servers.kind import PASSWORD, TRANSPORTS, USERNAME, Running, ServerKind
+from tests.interop.servers.kind import (
+    PASSWORD,
+    TRANSPORTS,
+    USERNAME,
+    Deviation,
+    Running,
+    ServerKind,
+)
 from tests.interop.servers.process import Command, run_process
 from trio_mqtt import MQTT_3_1_1
 
@@ -91,4 +100,17 @@ AEDES: Final = ServerKind(
     is_installed=_is_installed,
     run=_run,
     absent="It speaks MQTT 3.1.1 alone.",
+    deviations=(
+        Deviation(
+            check="unknown_path",
+            transports=("ws", "wss"),
+            reason="It takes WebSocket connections to any path.",
+            error=pytest.fail.Exception,
+        ),
+        Deviation(
+            check="restart_keeps",
+            reason="It keeps Sessions and retained messages in memory alone.",
+            error=AssertionError,
+        ),
+    ),
 )
