@@ -437,3 +437,29 @@ def test_during_authentication_nothing_else_is_sent() -> None:
     wire.feed(p.ConnAck(properties=p.Properties(authentication_method="m")))
     wire.connection.sender.pump()
     assert len(wire.sent()) == 2
+
+
+@pytest.mark.statement("MQTT-3.1.2-29", "U-3.1.2.11.7-3")
+@pytest.mark.parametrize(
+    "packet",
+    [
+        p.PubAck(1, properties=p.Properties(reason_string="r")),
+        p.SubAck(1, (ReasonCode.SUCCESS,), p.Properties(user_properties=(("n", "v"),))),
+    ],
+    ids=["Reason String", "User Property"],
+)
+def test_words_that_were_declined(packet: p.Packet) -> None:
+    declined = p.Connect("c", properties=p.Properties(request_problem_information=0))
+    words = p.Properties(reason_string="r", user_properties=(("n", "v"),))
+    wire = Wire(connect=declined, connack=p.ConnAck(properties=words))
+    wire.receive(p.Publish("t", properties=p.Properties(user_properties=(("n", "v"),))))
+    assert wire.refuses(packet).reason_code is ReasonCode.PROTOCOL_ERROR
+
+
+@pytest.mark.statement("U-3.1.2.11.7-2")
+@pytest.mark.parametrize("asked", [None, 1])
+def test_words_that_were_not_declined(asked: int | None) -> None:
+    connect = p.Connect("c", properties=p.Properties(request_problem_information=asked))
+    wire = Wire(connect=connect)
+    wire.publish(1)
+    wire.feed(p.PubAck(1, properties=p.Properties(reason_string="r")))

@@ -13,6 +13,7 @@ from tests.client.support import open_once
 from tests.ledger.support import PATIENCE, again, by_version, first_connection
 from tests.packets.support import encode_refused, frame, length_bytes, refused, text
 from tests.protocol.support import Wire, outgoing, publish, subscribe, unsubscribe
+from tests.protocol.test_aliases import granting, send
 from trio_mqtt import packets as p
 from trio_mqtt._enums import MQTT_5, Protocol, ReasonCode
 from trio_mqtt.testing import Expect, ExpectEnd, ScriptedPeer, Send, open_server
@@ -174,6 +175,33 @@ def test_neither_topic_name_nor_alias() -> None:
     assert outcome.reason_code is ReasonCode.PROTOCOL_ERROR
     assert not outcome.malformed
     assert encode_refused(p.Publish("")) is not None
+
+
+# -- our own Topic Aliases ---------------------------------------------------------------------
+
+
+@pytest.mark.statement("MQTT-3.2.2-17", "MQTT-3.3.2-9")
+def test_no_topic_alias_above_the_server_s_maximum() -> None:
+    names = [f"{name}/with/a/long/name" for name in "abcdef"]
+    aliases = [alias for _, alias in send(granting(3), *names, *names, *names, *names)]
+    assert {alias for alias in aliases if alias is not None} == {1, 2, 3}
+
+
+@pytest.mark.statement("MQTT-3.2.2-18")
+@pytest.mark.parametrize("maximum", [None, 0])
+def test_no_topic_alias_where_the_server_allows_none(maximum: int | None) -> None:
+    name = "a/long/topic/name"
+    assert send(granting(maximum), name, name, name) == [(name, None)] * 3
+
+
+@pytest.mark.statement("MQTT-3.3.2-7")
+def test_our_topic_aliases_end_with_the_connection() -> None:
+    name = "a/long/topic/name"
+    wire = granting(5)
+    assert send(wire, name, name, name) == [(name, None), (name, 1), ("", 1)]
+    wire.connection.end()
+    wire = granting(5, session=wire.session, present=True)
+    assert send(wire, name) == [(name, None)]
 
 
 # -- answers and limits ------------------------------------------------------------------------
