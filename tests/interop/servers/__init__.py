@@ -10,8 +10,17 @@ from tests.interop.servers.hivemq import HIVEMQ
 from tests.interop.servers.mosquitto import MOSQUITTO
 from tests.interop.servers.nats import NATS
 from tests.interop.servers.rabbitmq import RABBITMQ
+from tests.interop.servers.rumqttd import RUMQTTD
 
 if TYPE_CHECKING:
     from tests.interop.servers.kind import ServerKind
 
-SERVERS: Final[tuple[ServerKind, ...]] = (MOSQUITTO, NATS, AEDES, HIVEMQ, RABBITMQ, EJABBERD)
+SERVERS: Final[tuple[ServerKind, ...]] = (
+    MOSQUITTO,
+    NATS,
+    AEDES,
+    HIVEMQ,
+    RUMQTTD,
+    RABBITMQ,
+    EJABBERD,
+)

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Final
 
 from tests.interop.servers.installing import run
-from tests.interop.servers.kind import PASSWORD, USERNAME, Running, ServerKind
+from tests.interop.servers.kind import PASSWORD, USERNAME, Deviation, Running, ServerKind
 from tests.interop.servers.process import Command, ServerProcess, run_process
 from trio_mqtt import MQTT_3_1_1
 
@@ -125,4 +125,13 @@ NATS: Final = ServerKind(
     is_installed=_is_installed,
     run=_run,
     absent="It speaks MQTT 3.1.1 alone.",
+    deviations=(
+        Deviation(
+            check="session_resumes",
+            reason="What it was sending as the connection ended comes again only after ack_wait, "
+            "behind later messages, against MQTT-4.6.0-6 of MQTT 3.1.1.",
+            error=AssertionError,
+            when="sometimes",
+        ),
+    ),
 )
