@@ -434,7 +434,12 @@ def test_during_authentication_nothing_else_is_sent() -> None:
     assert wire.feed(challenge) == [challenge]
     wire.connection.sender.pump()
     assert wire.sent() == []
-    wire.feed(p.ConnAck(properties=p.Properties(authentication_method="m")))
+    wire.connection.authenticate(p.Properties(authentication_method="m"))
+    wire.connection.sender.pump()
+    assert wire.sent() == [challenge]
+    connack = p.ConnAck(properties=p.Properties(authentication_method="m"))
+    assert wire.feed(connack) == [connack]
+    wire.connection.open(connack)
     wire.connection.sender.pump()
     assert len(wire.sent()) == 2
 

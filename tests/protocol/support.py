@@ -96,6 +96,8 @@ class Wire:
         self._reader = PacketReader(None)
         if connack is not None:
             assert self.feed(connack) == [connack]
+            if self.connection.server is None and not connack.reason_code.is_failure:
+                self.connection.open(connack)
             self.sent()
 
     def feed(self, *packets: Packet) -> list[Event]:

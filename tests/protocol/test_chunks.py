@@ -83,7 +83,7 @@ def streams(protocol: Protocol) -> st.SearchStrategy[bytes]:
 
 def outcome(protocol: Protocol, pieces: list[bytes]) -> tuple[list[object], bytes]:
     """What happens, in the end with an error, and what is sent."""
-    properties = Properties(topic_alias_maximum=40_000, authentication_method="m")
+    properties = Properties(topic_alias_maximum=40_000)
     connect = Connect("c", clean_start=False)
     if protocol is Protocol.MQTT_5:
         connect.properties = properties

@@ -193,15 +193,6 @@ AUTH = Auth(ReasonCode.CONTINUE_AUTHENTICATION, Properties(authentication_method
 
 
 @pytest.mark.parametrize("connack", [None, ConnAck()], ids=["before CONNACK", "after CONNACK"])
-def test_auth(connack: ConnAck | None) -> None:
-    connect = Connect("c", properties=Properties(authentication_method="m"))
-    wire = Wire(connect=connect, connack=connack)
-    assert wire.feed(AUTH, AUTH) == [AUTH, AUTH]
-    if connack is None:
-        assert wire.feed(ConnAck()) == [ConnAck()]
-
-
-@pytest.mark.parametrize("connack", [None, ConnAck()], ids=["before CONNACK", "after CONNACK"])
 def test_auth_uninvited(connack: ConnAck | None) -> None:
     error = Wire(connack=connack).refuses(AUTH)
     assert error.reason_code is ReasonCode.PROTOCOL_ERROR

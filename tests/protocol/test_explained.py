@@ -168,7 +168,8 @@ def test_disconnect_before_connack_is_whole() -> None:
 
 def declining(protocol_says: int | None) -> Wire:
     properties = Properties(request_problem_information=protocol_says, authentication_method="m")
-    return Wire(connect=Connect("c", properties=properties))
+    connack = ConnAck(properties=Properties(authentication_method="m"))
+    return Wire(connect=Connect("c", properties=properties), connack=connack)
 
 
 UNWANTED: Final[list[tuple[Packet, str]]] = [

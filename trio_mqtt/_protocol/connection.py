@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from trio_mqtt._enums import MQTT_3_1, MQTT_3_1_1, MQTT_5, Protocol
-from trio_mqtt._errors import RemoteProtocolError
+from trio_mqtt._errors import PacketTooLarge, RemoteProtocolError
 from trio_mqtt._protocol.aliases import MOST_ALIASES, TopicAliases
+from trio_mqtt._protocol.authentication import Authentication
 from trio_mqtt._protocol.exchanges import IncomingMessage, OutgoingMessage, Request
 from trio_mqtt._protocol.fitting import encode_within
 from trio_mqtt._protocol.output import Output
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from trio_mqtt._protocol.session import OnSessionLost, SessionState
-    from trio_mqtt.packets import Connect
+    from trio_mqtt.packets import Connect, Properties
 
 Event = IncomingMessage | OutgoingMessage | Request | ConnAck | Disconnect | Auth
 """A message to deliver, a message or request that is over, or a packet to act on."""
@@ -86,7 +87,9 @@ class Connection:
         output: what is to be sent.
         sender: our messages and requests.
         receiver: the Server's messages.
-        server: what the Server granted, or None before CONNACK.
+        authentication: the enhanced authentication; `authenticate` takes the next step of it.
+        server: what the Server granted, or None before CONNACK; with enhanced authentication,
+            before `open`.
         resumed: whether the Server went on with a Session; known after CONNACK.
         unsure: whether that may be another one than ours.
         doubtful: messages that were given up since the Server had lost the Session.
@@ -118,6 +121,7 @@ class Connection:
             receive_maximum=receive_maximum,
             topic_alias_maximum=limits.topic_alias_maximum or 0,
         )
+        self.authentication = Authentication(limits.authentication_method)
         self.server: ServerInfo | None = None
         self.ping_outstanding = False
         self._connect = connect
@@ -157,6 +161,28 @@ class Connection:
         limit = None if self.server is None else self.server.maximum_packet_size
         self.output.append(encode_within(packet, self.protocol, limit))
         self.output.closed = True  # MQTT-3.14.4-1
+
+    def authenticate(self, properties: Properties) -> None:
+        """Send AUTH: our answer, or, once the Server has accepted us, the first of a new exchange.
+
+        Reason String and User Properties are left out if they make the packet larger than the
+        Server takes (MQTT-3.15.2-2, MQTT-3.15.2-3).
+
+        Raises:
+            LocalProtocolError: it is not our turn.
+            PacketTooLarge: the Server does not take so much.
+        """
+        limit = None if self.server is None else self.server.maximum_packet_size
+        packet = self.authentication.make_packet(properties)
+        data = encode_within(packet, self.protocol, limit)
+        if limit is not None and len(data) > limit:
+            message = (
+                f"AUTH would take {len(data)} bytes, and the Server granted a Maximum Packet Size "
+                f"of {limit}"
+            )
+            raise PacketTooLarge(message, size=len(data), limit=limit)
+        self.authentication.sent()
+        self.output.append_ahead(data)
 
     def receive_data(self, data: bytes | bytearray) -> None:
         """Take what arrived; `next_events` looks at it."""
@@ -230,11 +256,18 @@ class Connection:
             message = "CONNACK has Session Present 1 although CONNECT had Clean Start 1"
             raise RemoteProtocolError(message, statement="MQTT-3.2.2-2")
         if not packet.reason_code.is_failure:
-            self.server = read_server_info(self._connect, packet, self.protocol)
-            self._open(self.server)
+            self.authentication.on_connack(packet)
+            if self.authentication.method is None:
+                self.open(packet)
         return packet
 
-    def _open(self, server: ServerInfo) -> None:
+    def open(self, packet: ConnAck) -> None:
+        """Go on with the Session, or begin a new one, as the CONNACK that was received says.
+
+        With enhanced authentication that is for the caller to do, who knows first whether it is
+        the right Server that has accepted the connection.
+        """
+        self.server = server = read_server_info(self._connect, packet, self.protocol)
         # MQTT 3.1 has no Session Present: its Server may have the Session, and there is no knowing.
         no_word = self.protocol is MQTT_3_1 and not self._connect.clean_start
         self.resumed = server.session_present or no_word
@@ -271,9 +304,7 @@ class Connection:
         return packet
 
     def _on_auth(self, packet: Auth) -> Auth:
-        if self._connect.properties.authentication_method is None:
-            message = "the Server sent AUTH although CONNECT had no Authentication Method"
-            raise RemoteProtocolError(message, statement="MQTT-4.12.0-6")
+        self.authentication.on_auth(packet)
         return packet
 
     def _on_unexplained(self, packet: PubAck) -> Event | None:
