@@ -16,7 +16,14 @@ from trio_mqtt.testing._memory import MemoryStream, memory_stream_pair
 from trio_mqtt.testing._network import FaultyNetwork, open_network, open_proxy
 from trio_mqtt.testing._network_connection import NetworkConnection, Outcome
 from trio_mqtt.testing._peer import ScriptedPeer
-from trio_mqtt.testing._policy import Authenticate, AuthorizePublish, AuthorizeSubscribe
+from trio_mqtt.testing._policy import (
+    Authenticate,
+    AuthenticationStep,
+    AuthorizePublish,
+    AuthorizeSubscribe,
+    BeginAuthentication,
+)
+from trio_mqtt.testing._scram import scram_users
 from trio_mqtt.testing._server import Server, SessionSnapshot, open_server
 from trio_mqtt.testing._steps import (
     Close,
@@ -37,9 +44,11 @@ from trio_mqtt.testing._subscriptions import Subscription
 __all__ = [
     "After",
     "Authenticate",
+    "AuthenticationStep",
     "AuthorizePublish",
     "AuthorizeSubscribe",
     "Before",
+    "BeginAuthentication",
     "Close",
     "Dialogue",
     "Ending",
@@ -71,6 +80,7 @@ __all__ = [
     "open_network",
     "open_proxy",
     "open_server",
+    "scram_users",
 ]
 
 

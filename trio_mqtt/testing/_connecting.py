@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import attrs
 
 from trio_mqtt._enums import MQTT_3_1_1, MQTT_5, Protocol, ReasonCode
-from trio_mqtt.packets import NO_PROPERTIES, ConnAck, Connect, Properties
+from trio_mqtt._errors import RemoteProtocolError
+from trio_mqtt.packets import NO_PROPERTIES, Auth, ConnAck, Connect, Properties
 from trio_mqtt.testing._broker import expiry_seconds
 
 if TYPE_CHECKING:
@@ -15,15 +16,12 @@ if TYPE_CHECKING:
 
     from trio_mqtt.testing._connection import Connection
     from trio_mqtt.testing._limits import ServerLimits
+    from trio_mqtt.testing._policy import AuthenticationStep
 
 _NEVER = 0xFFFF_FFFF
 _R = ReasonCode
 
 _CHECKS: tuple[tuple[ReasonCode, Callable[[Connect, ServerLimits], bool]], ...] = (
-    (
-        _R.BAD_AUTHENTICATION_METHOD,  # MQTT-4.12.0-1
-        lambda connect, _limits: connect.properties.authentication_method is not None,
-    ),
     (
         _R.QOS_NOT_SUPPORTED,  # MQTT-3.2.2-12
         lambda connect, limits: connect.will is not None and connect.will.qos > limits.maximum_qos,
@@ -47,6 +45,21 @@ _RETURN_CODES = {
     _R.BANNED: _R.NOT_AUTHORIZED,
 }
 """Refusals that a CONNACK of MQTT 3.1.1 can express."""
+
+
+@attrs.define
+class Authentication:
+    """The enhanced authentication of a connection.
+
+    Attributes:
+        method: the Authentication Method.
+        connect: the CONNECT that had it.
+        step: takes the next Authentication Data; None if no exchange is under way.
+    """
+
+    method: str
+    connect: Connect
+    step: AuthenticationStep | None = None
 
 
 def refuse(connection: Connection, reason_code: ReasonCode, protocol: Protocol) -> None:
@@ -78,9 +91,72 @@ def handle_connect(
         refuse_version(connection, protocol)
         return
     reason_code = _judge(connection, connect)
+    method = connect.properties.authentication_method
     if reason_code is not ReasonCode.SUCCESS:
         refuse(connection, reason_code, protocol)
+    elif method is None:
+        _accept(connection, connect, protocol, NO_PROPERTIES, now)
+    elif method not in connection.broker.policy.authentication_methods:
+        refuse(connection, _R.BAD_AUTHENTICATION_METHOD, protocol)  # MQTT-4.12.0-1
+    else:
+        connection.authentication = Authentication(method, connect)
+        _begin(connection, connection.authentication, connect.properties, now)
+
+
+def _begin(
+    connection: Connection, authentication: Authentication, properties: Properties, now: float
+) -> None:
+    methods = connection.broker.policy.authentication_methods
+    authentication.step = methods[authentication.method](authentication.connect)
+    _take_step(connection, authentication, properties, now)
+
+
+def _take_step(
+    connection: Connection, authentication: Authentication, properties: Properties, now: float
+) -> None:
+    if authentication.step is None:
+        message = "AUTH continues what was not begun"
+        raise RemoteProtocolError(message, statement="4.12.1")
+    code, data = authentication.step(properties.authentication_data)
+    proof = Properties(authentication_method=authentication.method, authentication_data=data)
+    if code is _R.CONTINUE_AUTHENTICATION:
+        connection.outbox.answer(Auth(code, proof))  # MQTT-4.12.0-2
         return
+    authentication.step = None
+    if connection.client_id:
+        if code.is_failure:
+            connection.disconnect(code, now)  # MQTT-4.12.1-2
+        else:
+            connection.outbox.answer(Auth(code, proof))
+    elif code.is_failure:
+        refuse(connection, code, MQTT_5)  # MQTT-4.12.0-4
+    else:
+        _accept(connection, authentication.connect, MQTT_5, proof, now)
+
+
+def handle_auth(connection: Connection, packet: Auth, now: float) -> None:
+    """Go on with enhanced authentication, or begin it anew (4.12, 4.12.1)."""
+    authentication, properties = connection.authentication, packet.properties
+    if authentication is None:
+        message = "the Client sent AUTH, and CONNECT had no Authentication Method"
+        raise RemoteProtocolError(message, statement="MQTT-4.12.0-7")
+    if properties.authentication_method != authentication.method:
+        message = "AUTH has another Authentication Method than CONNECT had"
+        raise RemoteProtocolError(message, statement="MQTT-4.12.0-5")
+    if packet.reason_code is _R.CONTINUE_AUTHENTICATION:
+        _take_step(connection, authentication, properties, now)
+    elif packet.reason_code is _R.RE_AUTHENTICATE and authentication.step is None:
+        _begin(connection, authentication, properties, now)
+    else:
+        message = f"a Client cannot send AUTH {packet.reason_code.describe()} here"
+        raise RemoteProtocolError(message, statement="MQTT-4.12.0-3")
+
+
+def _accept(
+    connection: Connection, connect: Connect, protocol: Protocol, proof: Properties, now: float
+) -> None:
+    """Let a Client in; `proof` is what enhanced authentication ends with."""
+    limits = connection.limits
     broker = connection.broker
     client_id = connect.client_id or broker.unused_client_id()  # MQTT-3.1.3-6
     session, present = broker.open_session(
@@ -104,6 +180,8 @@ def handle_connect(
                 if connect.properties.request_response_information
                 else None
             ),
+            authentication_method=proof.authentication_method,  # MQTT-4.12.0-5
+            authentication_data=proof.authentication_data,
         )
     connection.open(session, connect, protocol, properties.server_keep_alive, now)
     connection.outbox.answer(ConnAck(present, properties=properties))  # MQTT-3.2.2-2, -3

@@ -14,6 +14,7 @@ from trio_mqtt._enums import MQTT_3_1_1, MQTT_5, Protocol, ReasonCode
 from trio_mqtt._errors import RemoteProtocolError
 from trio_mqtt.packets import (
     NO_PROPERTIES,
+    Auth,
     Connect,
     Disconnect,
     Packet,
@@ -21,7 +22,13 @@ from trio_mqtt.packets import (
     Properties,
     PubRel,
 )
-from trio_mqtt.testing._connecting import client_limits, handle_connect, refuse, refuse_version
+from trio_mqtt.testing._connecting import (
+    client_limits,
+    handle_auth,
+    handle_connect,
+    refuse,
+    refuse_version,
+)
 from trio_mqtt.testing._handlers import HANDLERS
 from trio_mqtt.testing._outbox import Outbox
 
@@ -29,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trio_mqtt.testing._broker import Broker
+    from trio_mqtt.testing._connecting import Authentication
     from trio_mqtt.testing._session import Session
 
 _BATCH = 64
@@ -48,6 +56,7 @@ class Connection:
         client_id: empty until CONNECT was accepted.
         deadline: when the connection is to be closed unless a packet comes before.
         closed: nothing that arrives is looked at any more; what is in the outbox is still sent.
+        authentication: the enhanced authentication, or None.
         aliases: the Topic Names behind the Client's Topic Aliases (MQTT-3.3.2-7).
     """
 
@@ -58,6 +67,7 @@ class Connection:
         self.client_id = ""
         self.closed = False
         self.deadline = now + self.limits.connect_timeout  # 3.1.4
+        self.authentication: Authentication | None = None
         self._session: Session | None = None
         self._keep_alive = math.inf
         self.aliases: dict[int, str] = {}
@@ -166,9 +176,13 @@ class Connection:
 
     def _handle(self, packet: Packet, now: float) -> None:
         session = self._session
-        if isinstance(packet, Connect) and session is None and self.protocol is not None:
-            handle_connect(self, packet, self.protocol, now)
-            return
+        if session is None:
+            if isinstance(packet, Connect) and self.protocol and not self.authentication:
+                handle_connect(self, packet, self.protocol, now)
+                return
+            if isinstance(packet, Auth) and self.authentication:
+                handle_auth(self, packet, now)
+                return
         handler = HANDLERS.get(type(packet))
         if session is None or handler is None:
             message = f"a Client cannot send {type(packet).__name__} here"

@@ -12,6 +12,7 @@ from trio_mqtt._enums import QoS, ReasonCode
 from trio_mqtt._errors import RemoteProtocolError
 from trio_mqtt._topics import SHARE_PREFIX
 from trio_mqtt.packets import (
+    Auth,
     Disconnect,
     PingReq,
     PingResp,
@@ -27,6 +28,7 @@ from trio_mqtt.packets import (
     Unsubscribe,
 )
 from trio_mqtt.testing._broker import expiry_seconds
+from trio_mqtt.testing._connecting import handle_auth
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -218,6 +220,10 @@ def _disconnect(connection: Connection, session: Session, packet: Disconnect, no
     connection.lost(now)
 
 
+def _auth(connection: Connection, _session: Session, packet: Auth, now: float) -> None:
+    handle_auth(connection, packet, now)
+
+
 _ANSWERS: Mapping[int, type[PubAck | PubRec]] = {
     QoS.AT_LEAST_ONCE: PubAck,
     QoS.EXACTLY_ONCE: PubRec,
@@ -233,5 +239,6 @@ HANDLERS: Mapping[type, Callable[..., None]] = {
     Unsubscribe: _unsubscribe,
     PingReq: _pingreq,
     Disconnect: _disconnect,
+    Auth: _auth,
 }
 """What each packet of a connected Client does; a packet that is not here, only a Server sends."""

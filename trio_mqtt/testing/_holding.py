@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 
 from trio_mqtt.packets import (
+    Auth,
     ConnAck,
     PingResp,
     PubAck,
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from trio_mqtt.packets import Packet
     from trio_mqtt.testing._outbox import Outbox
 
-Answer: TypeAlias = ConnAck | PubAck | PubRec | PubRel | PubComp | SubAck | UnsubAck | PingResp
+Answer: TypeAlias = (
+    ConnAck | Auth | PubAck | PubRec | PubRel | PubComp | SubAck | UnsubAck | PingResp
+)
 
 
 class Held:

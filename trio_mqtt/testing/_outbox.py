@@ -10,6 +10,7 @@ import attrs
 from trio_mqtt._enums import MQTT_5, Protocol
 from trio_mqtt.packets import (
     NO_PROPERTIES,
+    Auth,
     ConnAck,
     Disconnect,
     Packet,
@@ -111,7 +112,7 @@ class Outbox:
 
     def take(self, now: float) -> bytes:
         """The next bytes to write; none if there is nothing to send for now."""
-        if not self.opened:
+        if not self.opened and not (self._answers and isinstance(self._answers[0][0], Auth)):
             return b""  # MQTT-3.2.0-1
         chunks: list[bytes] = []
         size = 0

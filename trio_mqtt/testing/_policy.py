@@ -14,6 +14,16 @@ if TYPE_CHECKING:
 Authenticate: TypeAlias = Callable[[Connect], ReasonCode]
 """Decides about a CONNECT; SUCCESS lets it in, anything else is the Reason Code of CONNACK."""
 
+AuthenticationStep: TypeAlias = Callable[[bytes | None], tuple[ReasonCode, bytes | None]]
+"""Decides about the Authentication Data of one packet, with Authentication Data to send back.
+
+CONTINUE_AUTHENTICATION asks for more, SUCCESS lets the client in, a failure is the Reason Code of
+CONNACK or DISCONNECT.
+"""
+
+BeginAuthentication: TypeAlias = Callable[[Connect], AuthenticationStep]
+"""Begins an exchange of enhanced authentication with the client of this CONNECT (4.12)."""
+
 AuthorizePublish: TypeAlias = Callable[[str, Publish], ReasonCode]
 """Decides, by Client Identifier, about a PUBLISH; a failure is the Reason Code of its answer."""
 
@@ -26,5 +36,6 @@ class Policy(Protocol):
 
     limits: ServerLimits
     authenticate: Authenticate | None
+    authentication_methods: dict[str, BeginAuthentication]
     authorize_publish: AuthorizePublish | None
     authorize_subscribe: AuthorizeSubscribe | None

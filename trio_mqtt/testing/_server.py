@@ -23,7 +23,12 @@ from trio_mqtt.testing._memory import DEFAULT_CAPACITY, MemoryStream, memory_str
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 
-    from trio_mqtt.testing._policy import Authenticate, AuthorizePublish, AuthorizeSubscribe
+    from trio_mqtt.testing._policy import (
+        Authenticate,
+        AuthorizePublish,
+        AuthorizeSubscribe,
+        BeginAuthentication,
+    )
     from trio_mqtt.testing._session import Session
     from trio_mqtt.testing._subscriptions import Subscription
 
@@ -75,6 +80,9 @@ class Server:
     Attributes:
         limits: what it grants; a change holds for connections made from then on.
         authenticate: decides about each CONNECT, or None to let all in.
+        authentication_methods: begin an exchange of enhanced authentication, by Authentication
+            Method; a CONNECT with another method is refused with 0x8C. `authenticate` decides
+            before they do.
         authorize_publish: decides about each PUBLISH and each Will Message, or None.
         authorize_subscribe: decides about each Topic Filter, or None.
         accepting: set it to False and every new connection is refused.
@@ -84,6 +92,7 @@ class Server:
     def __init__(self, limits: ServerLimits, nursery: trio.Nursery) -> None:
         self.limits = limits
         self.authenticate: Authenticate | None = None
+        self.authentication_methods: dict[str, BeginAuthentication] = {}
         self.authorize_publish: AuthorizePublish | None = None
         self.authorize_subscribe: AuthorizeSubscribe | None = None
         self.accepting = True
