@@ -62,10 +62,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if check is None:
         return
     columns = [
-        pytest.param(column, id=column.name, marks=pytest.mark.xdist_group(column.kind.name))
+        pytest.param(column, id=column.name)
         for column in COLUMNS
         if column.transport in check.transports and column.protocol in check.protocols
     ]
+    # As the scope is the session, one server comes after the other.
     metafunc.parametrize("column", columns, scope="session")
 
 
