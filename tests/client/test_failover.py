@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
 
 import trio_mqtt
 from tests.client.moments import assert_works
-from tests.client.outages import BROKEN, CONNECTED, Attempts, Hosts, connects, nth_connection, until
+from tests.client.outages import (
+    BROKEN,
+    CONNECTED,
+    GOODBYE,
+    Attempts,
+    Hosts,
+    connects,
+    nth_connection,
+    until,
+    warnings,
+)
 from trio_mqtt import (
     ConnectFailed,
     ConnectionLost,
@@ -303,18 +313,60 @@ class TestRedirection:
                 await nth_connection(client, 4)
                 assert hosts.tried[3:] == ["b", "a"]
 
+    @pytest.mark.parametrize("most", [None, 0, 1, 8])
     async def test_a_circle_is_not_followed_for_ever(
-        self, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+        self,
+        autojump_clock: MockClock,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+        most: int | None,
     ) -> None:
         moved = ReasonCode.SERVER_MOVED
         a = ScriptedPeer(*[referring(moved, "b")] * 10)
         b = ScriptedPeer(*[referring(moved, "a")] * 10)
         hosts = Hosts(monkeypatch, a=a.connect, b=b.connect)
-        reconnect = Reconnect(redirect=lambda reference: f"mqtt://{reference}")
+        allowed = ["mqtt://a", "mqtt://b"]
+        reconnect = Reconnect(redirect=allowed)
+        if most is not None:
+            reconnect = Reconnect(redirect=allowed, max_redirects=most)
         with pytest.raises(ConnectRejected):
             async with open_client("mqtt://a", reconnect=reconnect):
                 pytest.fail("it is not connected")
-        assert hosts.tried == ["a", "b", "a", "b", "a", "b"]
+        assert hosts.tried == (["a", "b"] * 5)[: 1 + (5 if most is None else most)]
+        assert ["too many" in text for text in warnings(caplog)] == [True]
+
+    async def test_a_pause_begins_the_count_anew(
+        self, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        busy = ReasonCode.USE_ANOTHER_SERVER
+        a = ScriptedPeer(*[referring(busy, "b")] * 3, [*CONNECTED, *GOODBYE])
+        b = ScriptedPeer(*[referring(busy, "a")] * 3)
+        hosts = Hosts(monkeypatch, a=a.connect, b=b.connect)
+        reconnect = Reconnect(initial="retry", redirect=["mqtt://a", "mqtt://b"], max_redirects=1)
+        async with open_client("mqtt://a", reconnect=reconnect):
+            assert hosts.tried == ["a", "b"] * 3 + ["a"]
+
+    async def test_where_the_list_does_not_lead(
+        self, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        peer = ScriptedPeer(referring(ReasonCode.SERVER_MOVED, "evil.example"))
+        hosts = Hosts(monkeypatch, a=peer.connect)
+        with pytest.raises(ConnectRejected) as caught:
+            async with open_client("mqtt://a", reconnect=Reconnect(redirect=["mqtt://b"])):
+                pytest.fail("it is not connected")
+        assert caught.value.server_reference == "evil.example"
+        assert hosts.tried == ["a"]
+
+    async def test_the_url_of_the_list_is_used_with_what_stands_in_it(
+        self, server: Server, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        peer = ScriptedPeer(referring(ReasonCode.SERVER_MOVED, "me:stolen@b:1884"))
+        Hosts(monkeypatch, a=peer.connect, b=server.connect)
+        reconnect = Reconnect(redirect="mqtt://alice:secret@b:1884")
+        async with open_client("mqtt://bob:other@a", reconnect=reconnect) as client:
+            await assert_works(client)
+        (connect,) = connects(server)
+        assert (connect.username, connect.password) == ("alice", b"secret")
 
     async def test_a_circle_of_servers_that_accept_first_is_no_busy_loop(
         self, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
@@ -342,6 +394,87 @@ class TestRedirection:
                     await trio.sleep_forever()
             nursery.cancel_scope.cancel()
         assert sum(map(len, ways)) > 50
+
+
+ALLOWED = [
+    "mqtts://b.example",
+    "mqtts://c.example:8884",
+    "wss://user:secret@d.example/path",
+    "mqtt://[fe80::1]",
+]
+REFERENCES: dict[str, str | None] = {
+    "b.example": ALLOWED[0],
+    "B.Example": ALLOWED[0],
+    "b.example:8883": ALLOWED[0],
+    "b.example:1883": None,
+    "b.example:8884": None,
+    "c.example": ALLOWED[1],
+    "c.example:8884": ALLOWED[1],
+    "c.example:8883": None,
+    "d.example": ALLOWED[2],
+    "d.example:443": ALLOWED[2],
+    "d.example:80": None,
+    "[fe80::1]": ALLOWED[3],
+    "[fe80::1]:1883": ALLOWED[3],
+    "[fe80::1]:1884": None,
+    "mqtts://b.example": ALLOWED[0],
+    "mqtts://b.example:8883": ALLOWED[0],
+    "mqtt://b.example:8883": None,
+    "mqtt://b.example": None,
+    "wss://d.example:443/other": ALLOWED[2],
+    "evil.example b.example": ALLOWED[0],
+    "c.example b.example": ALLOWED[1],
+    "  ": None,
+    "": None,
+    "evil.example": None,
+    "b.example.evil.example": None,
+    "evilb.example": None,
+    "b.example/path": None,
+    "b.example@evil.example": None,
+    "b.example:0": None,
+    "b.example:99999": None,
+    "b.example:x": None,
+    "[b.example]": None,
+    "ftp://b.example": None,
+    "mqtt+unix:///b.example": None,
+    "\x00": None,
+    "evil.example " * 1000 + "b.example": None,
+}
+
+
+@pytest.mark.parametrize("reference", REFERENCES, ids=lambda text: repr(text[:40]))
+def test_what_a_reference_means_by_the_list(reference: str) -> None:
+    assert Reconnect(redirect=ALLOWED).redirect(reference) == REFERENCES[reference]
+
+
+def test_a_list_of_urls_hides_what_is_secret() -> None:
+    text = repr(Reconnect(redirect=ALLOWED))
+    assert "wss://d.example:443/path" in text
+    assert "secret" not in text
+    assert "user" not in text
+
+
+def test_nothing_is_allowed_by_default() -> None:
+    assert Reconnect().redirect("b.example") is None
+
+
+@pytest.mark.parametrize(
+    ("redirect", "message"),
+    [
+        (["b.example"], "server URL"),
+        ("b.example", "server URL"),
+        (["mqtt+unix:///run/mosquitto"], "no Server Reference can name"),
+    ],
+)
+def test_a_list_that_cannot_be_used(redirect: str | list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Reconnect(redirect=redirect)
+
+
+@pytest.mark.parametrize("most", [-1, 1.5])
+def test_a_number_of_redirections_that_is_none(most: Any) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        Reconnect(max_redirects=most)
 
 
 async def test_the_error_names_the_server_that_failed(

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     URL = str | Sequence[str] | Callable[[], Awaitable[str]]
 
 DEFAULT_URL: Final = "mqtt://localhost:1883"
-_MOST_HOPS: Final = 5
-"""How many redirections are followed without a pause or a stable connection between them."""
 
 
 @attrs.define
@@ -140,10 +138,10 @@ class Itinerary:
         """Count redirections anew."""
         self._hops = 0
 
-    def redirect(self, url: str) -> bool:
+    def redirect(self, url: str, most: int) -> bool:
         """Try this place next time; says whether that is allowed, after so many of the kind."""
         self._hops += 1
-        if self._hops > _MOST_HOPS:
+        if self._hops > most:
             return False
         self._detour = self._place(url)
         return True

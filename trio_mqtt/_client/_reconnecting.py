@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import attrs
 from attrs import validators
 
+from trio_mqtt._client._redirecting import AllowList, as_rule
 from trio_mqtt._enums import ReasonCode as Code
 from trio_mqtt._errors import ConnectFailed, ConnectionLost, ConnectRejected
 
@@ -21,10 +22,6 @@ Initial = Literal["fail", "retry", "background"]
 
 _SHORT_LIVES: Final = 3
 _random = random.SystemRandom()
-
-
-def _allow_nothing(_reference: str) -> str | None:
-    return None
 
 
 @attrs.frozen(kw_only=True)
@@ -43,13 +40,16 @@ class Reconnect:
         max_delay: the longest delay, in seconds.
         stable_after: how long a connection lasts until it counts as stable, in seconds.
         give_up_after: how long to go on trying, in seconds without a connection; None for ever.
-        redirect: is asked when the Server names another one (4.11) with its Server Reference, and
-            returns the URL to use instead, or None for staying. By default all are refused.
+        redirect: where the client may go when the Server names another one (4.11): URLs, of which
+            that with the host and port of the Server Reference is used; or a function that gets
+            the reference and returns the URL to use, or None. By default nowhere.
+        max_redirects: how many references are followed without a pause or a stable connection
+            between them.
         independent_servers: whether several URLs name Servers that share nothing. Then each change
             between them is a lost session; otherwise they are taken for a cluster.
 
     Raises:
-        ValueError: a number is out of range.
+        ValueError: a number is out of range, or a URL cannot be read.
     """
 
     initial: Initial = attrs.field(
@@ -61,7 +61,10 @@ class Reconnect:
     give_up_after: float | None = attrs.field(
         default=None, validator=validators.optional(validators.gt(0))
     )
-    redirect: Callable[[str], str | None] = _allow_nothing
+    redirect: Callable[[str], str | None] = attrs.field(default=AllowList(()), converter=as_rule)
+    max_redirects: int = attrs.field(
+        default=5, validator=[validators.instance_of(int), validators.ge(0)]
+    )
     independent_servers: bool = False
 
 

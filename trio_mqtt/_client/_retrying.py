@@ -128,7 +128,10 @@ class Retrying:
             return False
         try:
             url = self._reconnect.redirect(reference)
-            if url is None or not self._itinerary.redirect(url):
+            if url is None:
+                return False
+            if not self._itinerary.redirect(url, self._reconnect.max_redirects):
+                _logger.warning("the server refers to another one, after too many that did so")
                 return False
         except ValueError as error:
             _logger.warning("the server refers to another one that cannot be used: %s", error)
