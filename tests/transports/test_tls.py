@@ -6,7 +6,7 @@ import datetime as dt
 import logging
 import socket
 import ssl
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -183,6 +183,20 @@ async def test_a_handshake_refused_beneath_websocket_says_why(case: str) -> None
         failure = await failure_of(f"wss://{host}:{tls.port}", ssl_context=of_client)
     assert words[0] in str(failure)
     assert failure.stage == "TLS"
+
+
+async def test_a_server_that_takes_one_handshake_at_a_time_is_looked_at() -> None:
+    busy = trio.Lock()
+    context = server_context(CA.issue_cert("one.test"))
+
+    async def serve(transport: trio.SocketStream) -> None:
+        async with busy, transport:
+            with suppress(trio.BrokenResourceError):
+                await trio.SSLStream(transport, context, server_side=True).do_handshake()
+
+    async with listen(serve) as port:
+        failure = await failure_of(f"mqtts://localhost:{port}", ssl_context=client_context())
+    assert "is for another host name (it is for one.test)" in str(failure)
 
 
 async def test_a_server_that_lets_nobody_look_again_is_described_all_the_same() -> None:

@@ -157,6 +157,8 @@ async def open_tls(
         cause = error.__cause__ or error
         certificate = None
         if getattr(cause, "verify_code", None) in WORTH_A_LOOK:
+            # A Server may take one handshake at a time, and Trio has not sent it the alert.
+            await trio.aclose_forcefully(transport)
             certificate = await _look_at_certificate(reach, address, context)
         raise _failed(address, cause, certificate) from cause
     cipher = stream.cipher() or ("none",)
