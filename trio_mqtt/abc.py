@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -12,11 +12,19 @@ if TYPE_CHECKING:
 
     import trio
 
+    from trio_mqtt._enums import PacketType, ReasonCode
+    from trio_mqtt._errors import UserProperties
+    from trio_mqtt._protocol.server_info import ServerInfo
+    from trio_mqtt.events import ReceivedMessage, SentMessage
+
 RecordKey = tuple[str, int | str]
 """The key of a record; it has a kind, such as ``outgoing``, and a number or text."""
 
 Changes = Mapping[RecordKey, bytes | None]
 """Records to write, and with None those to delete, whether or not they exist."""
+
+DropReason = Literal["buffer_full", "block_left", "no_subscription"]
+"""Why the program does not get a message; see `Instrument.message_dropped`."""
 
 
 class Connector(Protocol):
@@ -65,3 +73,126 @@ class Storage(ABC):
     @abstractmethod
     def close(self) -> None:
         """Give the record back. Closing what is not open does nothing."""
+
+
+class Instrument:
+    """Is told what a client does: for traces, metrics and debugging, like `trio.abc.Instrument`.
+
+    Override what you need and give an instance to `open_client`; what nobody overrides is never
+    called and costs nothing. The methods are called synchronously, in the middle of what they tell
+    of: they must be quick, must not block, and must not call the client. One that raises is
+    logged, its instrument is called no more, and the client goes on.
+
+    A message is the same object in each call that tells of it, hashable by identity, so that a
+    ``weakref.WeakKeyDictionary`` can keep what belongs to it. Change nothing in it.
+    """
+
+    # -- connections --------------------------------------------------------------------------
+
+    def connection_attempted(self, server: str) -> None:
+        """The client begins to connect to a Server, given by its URL without credentials."""
+
+    def connection_failed(self, server: str, error: Exception) -> None:
+        """An attempt has failed: there is no connection, or the Server refused it."""
+
+    def connection_made(self, server: str, granted: ServerInfo) -> None:
+        """The Server has accepted the connection with CONNACK, which granted this."""
+
+    def connection_ended(self, server: str, error: Exception | None) -> None:
+        """A connection that was made is over: lost, or, if there is no error, ended by us."""
+
+    # -- packets ------------------------------------------------------------------------------
+
+    def packet_sent(
+        self, packet_type: PacketType, size: int, reason_code: ReasonCode | None
+    ) -> None:
+        """A Control Packet is handed to the byte stream.
+
+        Args:
+            packet_type: what it is.
+            size: all of its bytes.
+            reason_code: its Reason Code; None if its type has none, or one for each Topic Filter.
+        """
+
+    def packet_received(
+        self, packet_type: PacketType, size: int, reason_code: ReasonCode | None
+    ) -> None:
+        """A Control Packet has come, whole; the client has not looked at it yet.
+
+        Args:
+            packet_type: what it is.
+            size: all of its bytes.
+            reason_code: its Reason Code; None if its type has none, or one for each Topic Filter.
+        """
+
+    # -- messages that the program publishes --------------------------------------------------
+
+    def message_publishing(
+        self,
+        message: SentMessage,  # noqa: ARG002 - for those who override it
+        user_properties: UserProperties,
+    ) -> UserProperties:
+        """The program publishes a message, which is in order; it is called in the program's task.
+
+        The one method whose result matters: the User Properties that the message is to have. Below
+        MQTT 5.0 there are none, and if the message gets too large for the Server with others than
+        the program's, it goes with the program's.
+
+        Args:
+            message: the message.
+            user_properties: what it has now: the program's, and what the instrument before has
+                made of them.
+        """
+        return user_properties
+
+    def message_published(self, message: SentMessage) -> None:
+        """The client has accepted the message: from here on it is the client's to send."""
+
+    def message_completed(
+        self,
+        message: SentMessage,
+        reason_code: ReasonCode | None,
+        error: BaseException | None,
+    ) -> None:
+        """The publishing of a message is over, with the error that its publisher gets, or None.
+
+        At QoS 0 that is when it is accepted; at QoS 1 and 2 when the Server has acknowledged or
+        refused it, or the client gives it up, or lets it be the Session's. It may never have been
+        accepted, if its publisher was cancelled, say. Messages that an earlier program has left in
+        the Session are not told of.
+
+        Args:
+            message: the message.
+            reason_code: the Server's, or SUCCESS at QoS 0; None if the Server said nothing.
+            error: what went wrong, such as `trio_mqtt.PublishRejected` or
+                `trio_mqtt.MessageDropped`.
+        """
+
+    # -- messages that the program receives ---------------------------------------------------
+
+    def message_delivered(self, message: ReceivedMessage) -> None:
+        """A loop, or another call that receives, is about to get a message, a `trio_mqtt.Message`.
+
+        A message for several subscriptions is another object for each.
+        """
+
+    def message_settled(
+        self, message: ReceivedMessage, reason_code: ReasonCode, *, released: bool
+    ) -> None:
+        """A QoS 1 or 2 message was settled.
+
+        Args:
+            message: the message.
+            reason_code: SUCCESS, or what the program rejected it with.
+            released: whether the client has settled it since the program did not: it lay in the
+                buffer of a subscription that was left, or was not claimed in time.
+        """
+
+    def message_dropped(self, message: ReceivedMessage, why: DropReason) -> None:
+        """The program will not get a message that has come, or not for one of its subscriptions.
+
+        Args:
+            message: the message.
+            why: ``"buffer_full"``; ``"block_left"``, for what was in the buffer then at QoS 0;
+                ``"no_subscription"``, also for a reply to no request that waits.
+        """

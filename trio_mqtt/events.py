@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 import attrs
 
 if TYPE_CHECKING:
-    from trio_mqtt._errors import MQTTError, SubscribeRejected
+    from trio_mqtt._errors import MQTTError, SubscribeRejected, UserProperties
 
 __all__ = [
     "Connected",
@@ -31,6 +31,11 @@ class ReceivedMessage(Protocol):
     qos: int
     retain: bool
     attempt: int
+
+    @property
+    def user_properties(self) -> UserProperties:
+        """Name and value pairs of the sender, in order."""
+        ...
 
 
 class SentMessage(Protocol):

@@ -24,22 +24,27 @@ async def time_to_release(count: int, *, stored: int) -> float:
     )
     tasks: list[Callable[[], Awaitable[None]]] = []
 
-    def settle(message: Message, _reason_code: ReasonCode) -> None:
+    def release(message: Message) -> None:
         unclaimed.discard(message)
+
+    def settle(_message: Message, _reason_code: ReasonCode) -> None:
+        raise AssertionError("nobody settles them")
 
     unclaimed = UnclaimedMessages(
         session,
         0.0,
         settle=settle,
+        release=release,
         check_rejection=lambda _message: None,
+        publisher=lambda: None,
         events=EventStreams(lambda: None),
         start=tasks.append,
     )
     for _ in range(count):
         unclaimed.add(Message("a", b"", 1))
-    (release,) = tasks
+    (release_overdue,) = tasks
     begin = perf_counter()
-    await release()
+    await release_overdue()
     duration = perf_counter() - begin
     assert len(unclaimed) == stored
     assert unclaimed.released == count

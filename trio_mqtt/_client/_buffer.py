@@ -53,7 +53,7 @@ class Buffer:
         self.loose_bytes = 0
         self.stalled = False
         self._most = most
-        self._overflow = overflow
+        self._overflow: Overflow = overflow
         self._windowed: deque[Message] = deque()
         self._loose: deque[Message] = deque()
 
@@ -106,20 +106,25 @@ class Buffer:
         loose = self._loose
         # As `is_full` does; written out since it is paid for every message.
         full = len(loose) >= self._most or self.loose_bytes >= MOST_BYTES
-        if full and not self._make_room():
+        if full and not self._make_room(message):
             return True
         loose.append(message)
         self.loose_bytes += len(message.payload) + OVERHEAD
         return full or len(loose) >= self._most or self.loose_bytes >= MOST_BYTES
 
-    def _make_room(self) -> bool:
+    def _make_room(self, new: Message) -> bool:
         """Drop what must be dropped for a new message; False if that is the new one."""
         while self._loose and self.is_full and (self._overflow != "wait" or self.is_overgrown):
-            self.dropped += 1
             if self._overflow == "drop_newest":
+                self._drop(new)
                 return False
-            self.loose_bytes -= len(self._loose.popleft().payload) + OVERHEAD
+            oldest = self._loose.popleft()
+            self.loose_bytes -= len(oldest.payload) + OVERHEAD
+            self._drop(oldest)
         return True
+
+    def _drop(self, _message: Message) -> None:
+        self.dropped += 1
 
     def take(self) -> Message | None:
         """The message that came first, or None."""

@@ -12,6 +12,7 @@ from trio_mqtt._client._event_stream import EventStreams
 from trio_mqtt._client._held_watch import HeldWatch
 from trio_mqtt._client._message import Message, SharedReceipt
 from trio_mqtt._client._routes import Routes, kept_route
+from trio_mqtt._client._subscription import Subscription
 from trio_mqtt._client._unclaimed import UnclaimedMessages
 from trio_mqtt._client._valve import Valve
 from trio_mqtt._enums import MQTT_5, QoS, ReasonCode
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from trio_mqtt._client._outgoing import Publish
+    from trio_mqtt._client._requests import SubscribeOptions
     from trio_mqtt._client._session import Session
-    from trio_mqtt._client._subscription import Subscription
     from trio_mqtt._protocol.connection import Connection
     from trio_mqtt._protocol.receiver import Receiver
     from trio_mqtt.abc import Changes
@@ -93,6 +94,7 @@ class Deliveries:
             session,
             unclaimed_timeout,
             settle=self.settle,
+            release=self.release,
             check_rejection=self.check_rejection,
             publisher=lambda: self.publish,
             events=self.events,
@@ -125,6 +127,12 @@ class Deliveries:
         self._overruns = 0
         if first or not connection.resumed:
             self._foreign = connection.resumed
+
+    def new_subscription(self, name: str, options: SubscribeOptions) -> Subscription:
+        """Make a subscription, for which there is no route yet; the name is for messages."""
+        return Subscription(
+            self, name, buffer=options.buffer, overflow=options.overflow, ack=options.ack
+        )
 
     def close(self) -> None:
         """Let everybody who waits for a message see that the client failed or is closed."""
@@ -205,6 +213,13 @@ class Deliveries:
         shared.accepted = shared.accepted or not reason_code.is_failure
         if not shared.holders:
             self._acknowledge(shared.original, _SUCCESS if shared.accepted else reason_code)
+
+    def release(self, message: Message) -> None:
+        """Settle a message with which nobody has dealt: the Server may forget it."""
+        self.settle(message, _SUCCESS)
+
+    def answered(self, reply: Message) -> None:
+        """Note that a request has got its reply."""
 
     def _acknowledge(self, message: Message, reason_code: ReasonCode) -> None:
         receiver = self._receiver

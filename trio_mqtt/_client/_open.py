@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, cast
 import trio
 
 from trio_mqtt._client._client import Client
+from trio_mqtt._client._hooks import Hooks
 from trio_mqtt._client._itinerary import DEFAULT_URL, Itinerary
 from trio_mqtt._client._managing import protected_manager
 from trio_mqtt._client._options import ConnectOptions
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from trio_mqtt._client._itinerary import Place
     from trio_mqtt._client._options import Credentials, Will
     from trio_mqtt._enums import Protocol
-    from trio_mqtt.abc import Connector
+    from trio_mqtt.abc import Connector, Instrument
 
 _RECONNECT = Reconnect()
 _logger = logging.getLogger("trio_mqtt")
@@ -59,6 +60,7 @@ async def open_client(  # noqa: PLR0913 - the options of CONNECT, each by name
     maximum_packet_size: int | None = None,
     topic_alias_maximum: int = 0,
     user_properties: Iterable[tuple[str, str]] = (),
+    instruments: Iterable[Instrument] = (),
 ) -> AsyncGenerator[Client]:
     """Connect to an MQTT Server for the time of an ``async with`` block, which gets a `Client`.
 
@@ -117,11 +119,13 @@ async def open_client(  # noqa: PLR0913 - the options of CONNECT, each by name
         maximum_packet_size: refuse larger packets, in bytes; None for no limit (3.1.2.11.4).
         topic_alias_maximum: how many Topic Aliases the Server may use (3.1.2.11.5).
         user_properties: name and value pairs for CONNECT (MQTT 5.0).
+        instruments: who is told what the client does, in order; see `trio_mqtt.abc.Instrument`.
 
     Raises:
         ImportError: there is a `proxy`, and what that needs is not installed.
         ValueError: a URL cannot be read, a number is out of range, or two arguments exclude
             each other.
+        TypeError: an instrument is none.
         LocalProtocolError: the standard forbids what was asked for.
         FeatureNotSupported: the version of MQTT does not have it.
         ConnectFailed: no connection could be made; its `stage` says how far it came.
@@ -156,6 +160,7 @@ async def open_client(  # noqa: PLR0913 - the options of CONNECT, each by name
         ssl_context=ssl_context, websocket_headers=websocket_headers, proxy=proxy
     )
     itinerary = Itinerary(url, connector, streams)
+    hooks = Hooks(instruments)
     if session is None:
         session = Session._for_one_client(client_id, reconnects=reconnect is not None)
 
@@ -184,6 +189,7 @@ async def open_client(  # noqa: PLR0913 - the options of CONNECT, each by name
                 credentials=find_credentials,
                 new_credentials=credentials is not None or callable(url),
                 nursery=nursery,
+                hooks=hooks,
             )
             session._supervisor = supervisor
             nursery.start_soon(supervisor.committer.run)

@@ -255,6 +255,7 @@ class Requester:
 
     def _outcome(self, waiting: Waiting, inbox: Inbox, message: OutgoingMessage) -> Message:
         if waiting.reply is not None:
+            self._deliveries.answered(waiting.reply)
             return waiting.reply
         result_of(message, self._sending.server_name)
         self._deliveries.check_open()

@@ -16,7 +16,6 @@ from trio_mqtt._client._requests import (
     subscribe_packet,
 )
 from trio_mqtt._client._routes import Route
-from trio_mqtt._client._subscription import Subscription
 from trio_mqtt._enums import MQTT_5, ReasonCode, RetainHandling
 from trio_mqtt._errors import (
     MQTTError,
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from trio_mqtt._client._message import Message
+    from trio_mqtt._client._subscription import Subscription
     from trio_mqtt._client._supervisor import Supervisor
     from trio_mqtt._protocol.exchanges import Request
 
@@ -104,12 +104,8 @@ class SubscriptionManager:
         """Join the routes, before SUBSCRIBE: messages may come before SUBACK (3.8.4)."""
         options = self._options
         names = ", ".join(repr(each) for each in self._topic_filters)
-        subscription = self._subscription = self._given or Subscription(
-            self._deliveries,
-            f"subscription to {names}",
-            buffer=options.buffer,
-            overflow=options.overflow,
-            ack=options.ack,
+        subscription = self._subscription = self._given or self._deliveries.new_subscription(
+            f"subscription to {names}", options
         )
         self._deliveries.subscriptions.add(subscription)
         grants: list[Grant] = []

@@ -293,7 +293,7 @@ class Subscription:
             )
             if unsubscribed and message not in claimed and not inherits:
                 self._released += 1
-                self._deliveries.settle(message, ReasonCode.SUCCESS)
+                self._deliveries.release(message)
             else:
                 left.add(message)
                 self._deliveries.unclaimed.add(message)

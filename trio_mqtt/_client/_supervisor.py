@@ -14,15 +14,14 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from trio_mqtt._client._committing import Committer
-from trio_mqtt._client._connecting import HINTS, Dialer
-from trio_mqtt._client._deliveries import Deliveries
+from trio_mqtt._client._connecting import HINTS
+from trio_mqtt._client._instrumented import INSTRUMENTED, PLAIN, watch
 from trio_mqtt._client._link import Link
 from trio_mqtt._client._message import Message
 from trio_mqtt._client._outgoing import own_instance
 from trio_mqtt._client._replies import Requester
 from trio_mqtt._client._restoring import Restorer
 from trio_mqtt._client._retrying import Retrying
-from trio_mqtt._client._sending import Sending
 from trio_mqtt._client._settling import settle_with
 from trio_mqtt._enums import MQTT_5, ReasonCode
 from trio_mqtt._errors import (
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Awaitable, Callable
 
+    from trio_mqtt._client._hooks import Hooks
     from trio_mqtt._client._itinerary import Itinerary, Place
     from trio_mqtt._client._options import ConnectOptions, Credentials
     from trio_mqtt._client._reconnecting import Reconnect
@@ -66,6 +66,7 @@ class Supervisor:
         credentials: returns User Name and Password for each attempt.
         new_credentials: whether they may be others each time.
         nursery: where background tasks run.
+        hooks: the instruments.
 
     Attributes:
         session: the Session.
@@ -92,10 +93,12 @@ class Supervisor:
         credentials: Callable[[Place], Awaitable[Credentials]],
         new_credentials: bool,
         nursery: trio.Nursery,
+        hooks: Hooks,
     ) -> None:
+        parts = INSTRUMENTED if hooks else PLAIN
         self.session = session
         self.state = session._state
-        self.deliveries = Deliveries(
+        self.deliveries = parts.deliveries(
             session,
             receive_maximum=options.receive_maximum,
             unclaimed_timeout=options.unclaimed_timeout,
@@ -105,7 +108,7 @@ class Supervisor:
         )
         self.committer = Committer(session, committed=self._committed, refused=self._give_up)
         protocol = options.protocol or session._protocol or MQTT_5
-        self.sending = Sending(
+        self.sending = parts.sending(
             session,
             ServerInfo(protocol=protocol, client_id=session._client_id),
             itinerary.name,
@@ -130,7 +133,7 @@ class Supervisor:
             home=session._home,
             new_credentials=new_credentials,
         )
-        self._dialer = Dialer(
+        self._dialer = parts.dialer(
             options,
             session,
             credentials,
@@ -138,6 +141,7 @@ class Supervisor:
             serve=self._serve,
             is_elsewhere=self._retrying.is_elsewhere,
         )
+        watch(hooks, self.sending, self.deliveries, self._dialer)
         self._itinerary = itinerary
         self._options = options
         self._reconnect = reconnect

@@ -12,7 +12,6 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from trio_mqtt._client._message import SharedReceipt
-from trio_mqtt._enums import ReasonCode
 from trio_mqtt._topics import topic_matches
 from trio_mqtt.events import MessageReleased
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from trio_mqtt._client._outgoing import Publish
     from trio_mqtt._client._session import Session
     from trio_mqtt._client._subscription import Subscription
+    from trio_mqtt._enums import ReasonCode
 
 _logger = logging.getLogger("trio_mqtt")
 
@@ -54,6 +54,7 @@ class UnclaimedMessages:
         session: the Session, which stores what is released.
         timeout: how long a message waits for a subscription, in seconds.
         settle: settles a message.
+        release: settles one with which nobody has dealt.
         check_rejection: raises FeatureNotSupported if a message cannot be rejected.
         publisher: says how a message is replied to.
         events: who is told of releases.
@@ -72,6 +73,7 @@ class UnclaimedMessages:
         timeout: float,
         *,
         settle: Callable[[Message, ReasonCode], None],
+        release: Callable[[Message], None],
         check_rejection: Callable[[Message], None],
         publisher: Callable[[], Publish | None],
         events: EventStreams,
@@ -83,6 +85,7 @@ class UnclaimedMessages:
         self._session = session
         self._timeout = timeout
         self._settle_message = settle
+        self._release_message = release
         self._check_message = check_rejection
         self._find_publisher = publisher
         self._events = events
@@ -221,7 +224,7 @@ class UnclaimedMessages:
             again._holder = self
             self._stored[again] = attempt
             self._session._unclaimed.messages[number] = (again, attempt)
-        self._settle_message(message, ReasonCode.SUCCESS)
+        self._release_message(message)
 
     # -- as a holder ---------------------------------------------------------------------------
 
