@@ -93,7 +93,7 @@ class SessionReplaced:
 
 @attrs.frozen(kw_only=True)
 class SubscriptionRestored:
-    """A Topic Filter was subscribed again after the Session was lost.
+    """A Topic Filter was subscribed again: the Session was lost, or the last time not answered.
 
     Attributes:
         topic_filter: the Topic Filter.
@@ -106,7 +106,7 @@ class SubscriptionRestored:
 
 @attrs.frozen(kw_only=True)
 class SubscriptionLost:
-    """The Server refused to subscribe a Topic Filter again after the Session was lost.
+    """The Server refused to subscribe a Topic Filter again; see `SubscriptionRestored`.
 
     Attributes:
         topic_filter: the Topic Filter.

@@ -19,6 +19,7 @@ from trio_mqtt._protocol.handshakes import SenderState
 from trio_mqtt._protocol.records import (
     KeptSubscription,
     SessionRecord,
+    SubscriptionState,
     apply_progress,
     decode_message,
     decode_session,
@@ -136,14 +137,28 @@ def test_progress_of_a_message_that_was_given_up(state: SenderState) -> None:
     st.booleans(),
     st.booleans(),
     st.integers(0, 2),
+    st.sampled_from(SubscriptionState),
 )
 def test_a_subscription(
-    identifier: int | None, topic: str, qos: QoS, no_local: bool, as_published: bool, handling: int
+    identifier: int | None,
+    topic: str,
+    qos: QoS,
+    no_local: bool,
+    as_published: bool,
+    handling: int,
+    state: SubscriptionState,
 ) -> None:
     kept = KeptSubscription(
-        identifier, SubscriptionRequest(topic, qos, no_local, as_published, handling)
+        identifier, SubscriptionRequest(topic, qos, no_local, as_published, handling), state
     )
     assert decode_subscription(topic, encode_subscription(kept)) == kept
+
+
+def test_a_subscription_in_no_known_state_is_refused() -> None:
+    record = bytearray(encode_subscription(KeptSubscription(1, SubscriptionRequest("t", 2))))
+    record[4] |= 3 << 4
+    with pytest.raises(ValueError, match="SubscriptionState"):
+        decode_subscription("t", bytes(record))
 
 
 @examples(50)

@@ -1,4 +1,4 @@
-"""Making subscriptions again when the Server has lost the Session."""
+"""Making subscriptions again: those of a lost Session, and those that were never answered."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from trio_mqtt._client._requests import Grant, check_available, subscribe_packet
+from trio_mqtt._client._unsubscribing import unsubscribe
 from trio_mqtt._enums import MQTT_5, RetainHandling
 from trio_mqtt._errors import (
     FeatureNotSupported,
@@ -45,6 +46,7 @@ class Restorer:
         self._session = session
         self._sending = sending
         self._deliveries = deliveries
+        self._first = True  # whether the next connection is the first of this client
 
     @property
     def has_work(self) -> bool:
@@ -54,7 +56,14 @@ class Restorer:
     def connected(self, link: Link, start: Callable[[Callable[[], Awaitable[None]]], None]) -> None:
         """See to the subscriptions on a new connection."""
         connection = link.connection
+        if connection.unsure or not connection.resumed:
+            self._session._subscriptions.doubt(lost=not connection.resumed)
+        first, self._first = self._first, False
+        if first and connection.resumed:
+            connection.sender.hold()  # nothing new before them
+            self._repeat()
         if connection.resumed and not connection.unsure:
+            connection.sender.let_go()
             return
         handling = None
         if connection.unsure and connection.protocol is MQTT_5:
@@ -74,6 +83,15 @@ class Restorer:
         else:
             connection.sender.let_go()
 
+    def _repeat(self) -> None:
+        """Make anew what an earlier client with the Session had no answer to."""
+        subscriptions = self._session._subscriptions
+        for change in subscriptions.left():
+            unsubscribe(self._sending, subscriptions, change)
+        for route in self._deliveries.routes.all():
+            if route.granted is None:
+                self._again(route, None)
+
     def _again(self, route: Route, handling: RetainHandling | None) -> Grant | None:
         if route.pending is not None:
             return route.pending  # its SUBSCRIBE is made anew as it was
@@ -82,7 +100,8 @@ class Restorer:
         try:
             check_available(route.topic_filter, server)
             packet = subscribe_packet(route, server, handling)
-            self._sending.request(packet, partial(self._answered, grant))
+            stored_in = self._session._subscriptions.ask_again(route.topic_filter)
+            self._sending.request(packet, partial(self._answered, grant), stored_in=stored_in)
         except MQTTError as error:
             route.pending = None
             self._cannot(route, error)
@@ -109,14 +128,16 @@ class Restorer:
                 self._cannot(route, grant.failure)
             return
         if not code.is_failure:
+            if route.pending is None:
+                self._session._subscriptions.grant(route.topic_filter)
             event = SubscriptionRestored(topic_filter=route.topic_filter, granted=int(code))
             self._deliveries.events.put(event)
             return
         words = f": {grant.reason_string}" if grant.reason_string else ""
         name = self._sending.server_name
         error = SubscribeRejected(
-            f"{name} refused to subscribe {route.topic_filter!r} again after the session was "
-            f"lost, with {code.describe()}{words}",
+            f"{name} refused to subscribe {route.topic_filter!r} again, with "
+            f"{code.describe()}{words}",
             reasons={route.topic_filter: code},
             reason_string=grant.reason_string,
             user_properties=grant.user_properties,

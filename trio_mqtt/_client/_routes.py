@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from trio_mqtt._enums import QoS
+from trio_mqtt._protocol.records import SubscriptionState
 from trio_mqtt._topics import TopicTree, split_share
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def kept_route(kept: KeptSubscription) -> Route:
         kept.identifier,
         request,
         [],
-        granted=QoS(request.qos),
+        granted=QoS(request.qos) if kept.state is SubscriptionState.KEPT else None,
         kept=True,
     )
 

@@ -340,7 +340,11 @@ class Sending:
 
     @enable_ki_protection
     async def ask(
-        self, packet: Subscribe | Unsubscribe, listener: Callable[[Request], object]
+        self,
+        packet: Subscribe | Unsubscribe,
+        listener: Callable[[Request], object],
+        *,
+        stored_in: int = 0,
     ) -> SubAck | UnsubAck:
         """Send a request and wait for its answer; the listener gets it first, in any case.
 
@@ -352,7 +356,7 @@ class Sending:
             listener(request)
             event.set()
 
-        request = self.request(packet, answered)
+        request = self.request(packet, answered, stored_in=stored_in)
         await self.await_answer(event)
         if request.answer is None:
             raise own_instance(request.failure or _GIVEN_UP)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import trio
@@ -16,19 +17,20 @@ from trio_mqtt._client._requests import (
     subscribe_packet,
 )
 from trio_mqtt._client._routes import Route
+from trio_mqtt._client._unsubscribing import unsubscribe
 from trio_mqtt._enums import MQTT_5, ReasonCode, RetainHandling
 from trio_mqtt._errors import (
     MQTTError,
     SubscribeRejected,
 )
-from trio_mqtt._protocol.records import KeptSubscription
 from trio_mqtt._topics import split_share
-from trio_mqtt.packets import SubscriptionRequest, Unsubscribe
+from trio_mqtt.packets import SubscriptionRequest
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from trio_mqtt._client._message import Message
+    from trio_mqtt._client._session_records import Change
     from trio_mqtt._client._subscription import Subscription
     from trio_mqtt._client._supervisor import Supervisor
     from trio_mqtt._protocol.exchanges import Request
@@ -163,25 +165,28 @@ class SubscriptionManager:
         route.options = wanted
         route.pending = grant
         route.asked += 1
-        stored_in = 0
-        if self._keep:
-            stored_in = self._session._subscriptions.put(KeptSubscription(route.identifier, wanted))
-        elif self._session._state.journal is not None:
+        change = self._session._subscriptions.ask(route.identifier, wanted) if self._keep else None
+        stored_in = 0 if change is None else change.stored_in
+        if change is None and self._session._state.journal is not None:
             stored_in = self._session._note_record()  # the identifier is never used again
-        kept = self._keep and earlier is not None
-
-        def answered(request: Request) -> None:
-            grant.answer(request)
-            if grant.reason_code is None or not grant.reason_code.is_failure:
-                return
-            if kept and earlier is not None:
-                self._session._subscriptions.put(KeptSubscription(route.identifier, earlier))
-            if grant.refused is not None:
-                grant.refused()
 
         packet = subscribe_packet(route, server, handling)
+        answered = partial(self._answered, grant, change)
         self._sending.request(packet, answered, stored_in=stored_in)
         return grant
+
+    def _answered(self, grant: Grant, change: Change | None, request: Request) -> None:
+        grant.answer(request)
+        if grant.reason_code is None:
+            return
+        if not grant.reason_code.is_failure:
+            if grant.route.pending is None:
+                self._session._subscriptions.grant(grant.route.topic_filter)
+            return
+        if change is not None:
+            self._session._subscriptions.take_back(change)
+        if grant.refused is not None:
+            grant.refused()
 
     def _finish(self, subscription: Subscription, grants: list[Grant]) -> None:
         reasons: dict[str, ReasonCode] = {}
@@ -201,8 +206,10 @@ class SubscriptionManager:
                 reason_string=first.reason_string,
                 user_properties=first.user_properties,
             )
-        for route in self._joined:
-            route.kept = route.kept or self._keep
+        if self._keep:
+            for route in self._joined:
+                route.kept = True
+                self._session._subscriptions.keep(route.identifier, route.options)
         subscription._granted = {
             route.topic_filter: route.granted for route in self._joined if route.granted is not None
         }
@@ -247,9 +254,10 @@ class SubscriptionManager:
         subscription = self._subscription
         if subscription is None:
             return []
-        unwanted: list[str] = []
+        unwanted: list[Change] = []
         kept = False
         heirs: list[tuple[Subscription, str]] = []
+        subscriptions = self._session._subscriptions
         for route in self._joined:
             route.subscriptions.remove(subscription)
             if self._routes.get(route.topic_filter) is not route:
@@ -262,10 +270,11 @@ class SubscriptionManager:
                 kept = True
                 continue
             self._routes.remove(route)
-            self._session._subscriptions.drop(route.topic_filter)
             self._routes.unsubscribed(route.topic_filter)
             if route.granted is not None or route.pending is not None:
-                unwanted.append(route.topic_filter)
+                unwanted.append(subscriptions.leave(route.topic_filter))
+            else:
+                subscriptions.drop(route.topic_filter)
         self._joined.clear()
         self._routes.changed()
         self._deliveries.subscriptions.discard(subscription)
@@ -278,23 +287,5 @@ class SubscriptionManager:
         try:
             self._deliveries.check_open()
         except (MQTTError, trio.ClosedResourceError):
-            return []  # nobody is there to be told
-        return [self._unsubscribe(topic_filter) for topic_filter in unwanted]
-
-    def _unsubscribe(self, topic_filter: str) -> trio.Event:
-        answered = trio.Event()
-
-        def take_answer(request: Request) -> None:
-            codes = request.answer.reason_codes if request.answer is not None else ()
-            if codes and codes[0].is_failure:
-                text = "%s refused to unsubscribe %r: %s"
-                name = self._sending.server_name
-                _logger.warning(text, name, topic_filter, codes[0].describe())
-            answered.set()
-
-        try:
-            self._sending.request(Unsubscribe(0, (topic_filter,)), take_answer)
-        except MQTTError as error:  # it must not take the place of what the block raised
-            _logger.warning("cannot unsubscribe %r: %s", topic_filter, error)
-            answered.set()
-        return answered
+            return []  # nobody is there to be told; the next client with the Session does it
+        return [unsubscribe(self._sending, subscriptions, change) for change in unwanted]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import struct
+from enum import IntEnum
 from typing import Final
 
 import attrs
@@ -31,7 +32,7 @@ PROGRESS: Final = "progress"
 RECEIVED: Final = "received"
 """A Packet Identifier of the Server's whose QoS 2 message was settled, until PUBREL."""
 SUBSCRIPTION: Final = "subscription"
-"""A Topic Filter that the Server keeps."""
+"""A Topic Filter that the Server keeps, or is to keep, or to keep no more."""
 UNCLAIMED: Final = "unclaimed"
 """A message that was acknowledged although nobody had dealt with it, by a number."""
 SESSION: Final = "session"
@@ -46,6 +47,7 @@ _SESSION: Final = struct.Struct(">BII")
 _ATTEMPT: Final = struct.Struct(">I")
 _GIVEN_UP: Final = 0x80
 """Added to the state of a message that is not sent any more and keeps its Packet Identifier."""
+_STATE_SHIFT: Final = 4  # of the state of a subscription, above its QoS
 _OVERHEAD: Final = 256  # what a message takes beside its payload, about
 _IN_FLIGHT: Final = {
     QoS.AT_LEAST_ONCE: SenderState.AWAITING_PUBACK,
@@ -123,17 +125,30 @@ def _mark_in_flight(message: OutgoingMessage) -> None:
         message.state = _IN_FLIGHT[QoS(message.qos)]
 
 
+class SubscriptionState(IntEnum):
+    """How far the Server is known to be with a Topic Filter."""
+
+    KEPT = 0
+    """It has answered the SUBSCRIBE, and keeps the Topic Filter for the Session."""
+    ASKED = 1
+    """It has not answered the SUBSCRIBE, or may have forgotten: that is to be made anew."""
+    LEAVING = 2
+    """It has not answered the UNSUBSCRIBE, or there was none yet: that is to be made anew."""
+
+
 @attrs.frozen
 class KeptSubscription:
-    """A Topic Filter that the Server keeps for the Session.
+    """A Topic Filter that the Server keeps for the Session, or is to keep, or to keep no more.
 
     Attributes:
         identifier: its Subscription Identifier, or None.
         request: its options.
+        state: how far the Server is known to be with it.
     """
 
     identifier: int | None
     request: SubscriptionRequest
+    state: SubscriptionState = SubscriptionState.KEPT
 
 
 def encode_subscription(kept: KeptSubscription) -> bytes:
@@ -141,7 +156,7 @@ def encode_subscription(kept: KeptSubscription) -> bytes:
     request = kept.request
     return _SUBSCRIPTION.pack(
         kept.identifier or 0,
-        request.qos,
+        kept.state << _STATE_SHIFT | request.qos,
         request.no_local,
         request.retain_as_published,
         request.retain_handling,
@@ -149,12 +164,13 @@ def encode_subscription(kept: KeptSubscription) -> bytes:
 
 
 def decode_subscription(topic_filter: str, record: bytes) -> KeptSubscription:
-    """The subscription of a record; raises struct.error if that is none."""
-    identifier, qos, no_local, retain_as_published, handling = _SUBSCRIPTION.unpack(record)
+    """The subscription of a record; raises ValueError, or struct.error, if that is none."""
+    identifier, flags, no_local, retain_as_published, handling = _SUBSCRIPTION.unpack(record)
+    state, qos = divmod(flags, 1 << _STATE_SHIFT)
     request = SubscriptionRequest(
         topic_filter, qos, bool(no_local), bool(retain_as_published), handling
     )
-    return KeptSubscription(identifier or None, request)
+    return KeptSubscription(identifier or None, request, SubscriptionState(state))
 
 
 @attrs.frozen

@@ -96,6 +96,10 @@ class Sender:
         self.quota = self._most_quota = min(receive_maximum, MOST_IN_FLIGHT)
         self._qos_2_room = self.quota if self.protocol is MQTT_5 else MOST_QOS_2_BELOW_5
 
+    def hold(self) -> None:
+        """Send SUBSCRIBEs and UNSUBSCRIBEs only, until `let_go`."""
+        self._holding = True
+
     def let_go(self) -> None:
         """Send messages, too, from now on."""
         self._holding = False
