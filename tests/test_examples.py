@@ -235,6 +235,33 @@ async def test_device_that_dies(url: str) -> None:
             pass
 
 
+# -- requests ------------------------------------------------------------------------------------
+
+
+async def test_requester_and_responder(url: str) -> None:
+    async with running("responder.py", url) as responder:
+        await responder.prints("answering requests to convert/fahrenheit")
+        async with running("responder.py", url) as other:
+            await other.prints("answering requests to convert/fahrenheit")
+            output = await output_of("requester.py", url)
+            assert sorted(output.splitlines()) == [
+                "-40 °C are -40.0 °F",
+                "0 °C are 32.0 °F",
+                "100 °C are 212.0 °F",
+                "21.5 °C are 70.7 °F",
+                "hot: no number: could not convert string to float: 'hot'",
+            ]
+            assert await output_of("requester.py", url, "37") == "37 °C are 98.6 °F\n"
+        assert await responder.ends(signal.SIGINT) == 0
+
+
+@pytest.mark.parametrize("alone", [True, False], ids=["by itself", "with a server"])
+async def test_request_over_outage(url: str, alone: bool) -> None:
+    output = await output_of("request_over_outage.py", *([] if alone else [url]))
+    assert "requester: the slow one is done, on connection 2\n" in output
+    assert output.endswith("requester: the quick one is done, on connection 3\n")
+
+
 # -- the worker pool -----------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from tests.client.moments import assert_idle, received
 from tests.client.outages import CONNECTED, lose_session, nth_connection, until
-from tests.client.support import open_once
+from tests.client.support import open_bounded_server, open_once
 from trio_mqtt import (
     MQTT_3_1,
     MQTT_3_1_1,
@@ -57,8 +57,13 @@ if TYPE_CHECKING:
 
     from trio.testing import MockClock
 
-    from tests.servers import RealServer
     from trio_mqtt.testing import Server
+
+
+@pytest.fixture
+async def server(nursery: trio.Nursery) -> AsyncGenerator[Server]:
+    async with open_bounded_server(nursery) as server:
+        yield server
 
 
 @pytest.fixture
@@ -251,7 +256,7 @@ class TestExchange:
 
 class TestStray:
     async def test_a_late_reply_is_counted_and_harmless(
-        self, server: Server, client: Client, requests: Subscription
+        self, autojump_clock: MockClock, server: Server, client: Client, requests: Subscription
     ) -> None:
         with trio.move_on_after(0.01) as scope:
             await client.request("ask", "in vain")
@@ -640,17 +645,23 @@ class TestOutage:
         assert len(errors) == 2
         assert errors[0] is not errors[1]
 
-    async def test_the_client_is_closed(self, server: Server, requests: Subscription) -> None:
+    @pytest.mark.parametrize("keeps", [False, True], ids=["ephemeral", "kept"])
+    async def test_the_client_is_closed(
+        self, server: Server, requests: Subscription, keeps: bool
+    ) -> None:
+        session = Session("c", expiry=1000) if keeps else None
         closed: list[str] = []
 
         async def requester(client: Client) -> None:
-            with pytest.raises(trio.ClosedResourceError, match="is closed") as caught:
+            with pytest.raises(
+                trio.ClosedResourceError, match=r"the client of .* is closed"
+            ) as caught:
                 await client.request("ask")
             closed.append(str(caught.value))
 
         async with (
             trio.open_nursery() as nursery,
-            open_once(connector=server.connect) as client,
+            open_once(connector=server.connect, session=session) as client,
         ):
             nursery.start_soon(requester, client)
             await requests.receive()
@@ -835,30 +846,3 @@ class TestReply:
             request = await requests.receive()
         with pytest.raises(trio.ClosedResourceError):
             await request.reply()
-
-
-async def test_with_mosquitto(mosquitto: RealServer) -> None:
-    async with (
-        open_client(mosquitto.url) as client,
-        open_client(mosquitto.url) as responder,
-        trio.open_nursery() as nursery,
-    ):
-
-        async def double(request: Message) -> str:
-            return str(2 * int(request.payload))
-
-        with trio.fail_after(30):
-            await nursery.start(responder.serve, "requesting/double", double)
-            replies: dict[int, str] = {}
-
-            async def requester(number: int) -> None:
-                qos = number % 3
-                reply = await client.request("requesting/double", str(number), qos=qos)
-                replies[number] = reply.text()
-
-            async with trio.open_nursery() as requesters:
-                for number in range(30):
-                    requesters.start_soon(requester, number)
-            assert replies == {number: str(2 * number) for number in range(30)}
-            assert client.statistics().stray_replies == 0
-        nursery.cancel_scope.cancel()

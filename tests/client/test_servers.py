@@ -16,7 +16,9 @@ from trio_mqtt import (
     Client,
     ConnectFailed,
     ConnectionLost,
+    FeatureNotSupported,
     LocalProtocolError,
+    Message,
     Protocol,
     QoS,
     ReasonCode,
@@ -576,3 +578,27 @@ async def test_topic_aliases_of_the_server(url: str) -> None:
                 message = await messages.receive()
                 assert (message.topic, message.text()) == (topic, topic)
                 message.ack()
+
+
+async def test_requests_and_their_replies(client: Client, target: Target) -> None:
+    async def double(request: Message) -> str:
+        return str(2 * int(request.payload))
+
+    if target.protocol is not MQTT_5:
+        with pytest.raises(FeatureNotSupported):
+            await client.request(target.topic("double"))
+        return
+    replies: dict[int, int] = {}
+
+    async def ask(number: int) -> None:
+        reply = await client.request(target.topic("double"), str(number), qos=number % 3)
+        replies[number] = int(reply.payload)
+
+    async with target.open() as responder, trio.open_nursery() as nursery:
+        await nursery.start(responder.serve, target.topic("double"), double)
+        async with trio.open_nursery() as asking:
+            for number in range(30):
+                asking.start_soon(ask, number)
+        nursery.cancel_scope.cancel()
+    assert replies == {number: 2 * number for number in range(30)}
+    assert client.statistics().stray_replies == 0

@@ -11,7 +11,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from tests.client.moments import received
 from tests.client.outages import lose_session, nth_connection, until
-from tests.client.support import open_once
+from tests.client.support import open_bounded_server, open_once
 from trio_mqtt import (
     MQTT_3_1,
     MQTT_3_1_1,
@@ -36,6 +36,12 @@ if TYPE_CHECKING:
     from trio_mqtt.testing import Server
 
 ASKED = Properties(response_topic="to", correlation_data=b"1")
+
+
+@pytest.fixture
+async def server(nursery: trio.Nursery) -> AsyncGenerator[Server]:
+    async with open_bounded_server(nursery) as server:
+        yield server
 
 
 @pytest.fixture
@@ -82,7 +88,7 @@ class TestServing:
             nursery.cancel_scope.cancel()
 
     async def test_it_runs_until_cancelled_and_unsubscribes(
-        self, server: Server, responder: Client
+        self, autojump_clock: MockClock, server: Server, responder: Client
     ) -> None:
         with trio.move_on_after(0.05) as scope:
             await responder.serve("ask", nothing)
@@ -206,7 +212,7 @@ class TestServing:
 
 class TestFailures:
     async def test_an_exception_leaves_serve_and_the_request_comes_again(
-        self, server: Server, responder: Client
+        self, autojump_clock: MockClock, server: Server, responder: Client
     ) -> None:
         cancelled: list[str] = []
 

@@ -177,6 +177,7 @@ class ResponseChannel:
         if self._begun and not self._left:
             self._left = True
             self._manager._leave()
+            self.inbox._wake_all()  # who waits while the client closes gets no reply any more
 
     def leave_unless_waited_for(self) -> None:
         """Unsubscribe, or let the last of those who wait for a reply do that."""
