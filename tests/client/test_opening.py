@@ -713,7 +713,7 @@ class TestWill:
 
     async def test_properties_need_mqtt_5(self) -> None:
         async with open_server() as server:
-            with pytest.raises(trio_mqtt.FeatureNotSupported, match="will delay"):
+            with pytest.raises(trio_mqtt.FeatureNotSupported, match="Will Delay Interval"):
                 async with open_once(
                     connector=server.connect,
                     protocol=trio_mqtt.MQTT_3_1_1,
@@ -724,7 +724,7 @@ class TestWill:
 
 async def test_what_mqtt_3_1_1_lacks_is_refused() -> None:
     async with open_server() as server:
-        with pytest.raises(trio_mqtt.FeatureNotSupported, match="user properties"):
+        with pytest.raises(trio_mqtt.FeatureNotSupported, match="User Property"):
             async with open_once(
                 connector=server.connect,
                 protocol=trio_mqtt.MQTT_3_1_1,

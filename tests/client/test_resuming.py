@@ -56,6 +56,7 @@ if TYPE_CHECKING:
 
 open_client = trio_mqtt.open_client
 QUIET = ExpectSilence(1)
+TOPIC = "a/long/topic"
 
 
 @pytest.fixture(autouse=True)
@@ -293,13 +294,16 @@ async def test_cut_anywhere_in_a_qos_2_exchange_it_comes_once(
 async def test_topic_names_are_sent_in_full_again(autojump_clock: MockClock) -> None:
     accepts_aliases = ConnAck(properties=Properties(topic_alias_maximum=10))
     again = attrs.evolve(accepts_aliases, session_present=True)
-    full = Expect(Publish, topic="a/long/topic", properties=Properties())
+    full = Expect(Publish, topic=TOPIC, properties=Properties())
+    alias = Properties(topic_alias=1)
+    first = [full, *[Expect(Publish, topic=topic, properties=alias) for topic in (TOPIC, "")]]
+    acknowledged = [Send(PubAck(packet_id)) for packet_id in (1, 2, 3)]
     peer = ScriptedPeer(
-        [Expect(Connect), Send(accepts_aliases), full, full, *BROKEN],
-        [Expect(Connect), Send(again), full, full, Send(PubAck(1)), Send(PubAck(2)), *GOODBYE],
+        [Expect(Connect), Send(accepts_aliases), *first, *BROKEN],
+        [Expect(Connect), Send(again), full, full, full, *acknowledged, *GOODBYE],
     )
     async with open_client(connector=peer.connect) as client:
-        deliveries = [client.publish_nowait("a/long/topic", qos=1) for _ in range(2)]
+        deliveries = [client.publish_nowait(TOPIC, qos=1) for _ in range(3)]
         for delivery in deliveries:
             await delivery.wait()
     peer.assert_done()

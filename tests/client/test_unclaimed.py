@@ -36,6 +36,7 @@ async def time_to_release(count: int, *, stored: int) -> float:
         settle=settle,
         release=release,
         check_rejection=lambda _message: None,
+        explain=lambda _message, _code, _properties: None,
         publisher=lambda: None,
         events=EventStreams(lambda: None),
         start=tasks.append,

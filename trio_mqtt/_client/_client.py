@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, Unpack
 import trio
 from trio.lowlevel import enable_ki_protection
 
+from trio_mqtt._client._farewell import check_spoken, make_farewell
 from trio_mqtt._client._outgoing import (
     ACCEPTED,
     Delivery,
@@ -29,7 +30,7 @@ from trio_mqtt._topics import check_topic_filter
 from trio_mqtt.packets import Unsubscribe
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
     from contextlib import AbstractAsyncContextManager
 
     from trio_mqtt._client._event_stream import EventStream
@@ -95,6 +96,44 @@ class Client:
         self._deliveries.check_open()
         with self._deliveries.events.open() as stream:
             yield stream
+
+    def disconnect_with(
+        self,
+        *,
+        reason_code: int | None = None,
+        session_expiry: int | None = None,
+        reason_string: str | None = None,
+        user_properties: Iterable[tuple[str, str]] = (),
+    ) -> None:
+        """Decide what DISCONNECT says when the block of `open_client` ends (3.14).
+
+        It ends nothing. What was decided before is replaced.
+
+        Args:
+            reason_code: why; with any other than 0 the Server publishes the will. It holds however
+                the block ends. By default it is 0, or 4 if there is a will and the block raised an
+                error. Below MQTT 5.0 only these two can be expressed: 4 by closing without
+                DISCONNECT.
+            session_expiry: how long the Server keeps the Session from then on, in seconds; by
+                default as long as it has granted, or no longer if the client was given no
+                `Session` (MQTT 5.0).
+            reason_string: words for people (MQTT 5.0); left out where the Server takes no packet
+                of that size.
+            user_properties: name and value pairs (MQTT 5.0), likewise.
+
+        Raises:
+            LocalProtocolError: the standard forbids that, such as a `session_expiry` after CONNECT
+                had none.
+            FeatureNotSupported: the version of MQTT spoken cannot say it.
+        """
+        supervisor = self._supervisor
+        farewell = make_farewell(
+            reason_code, session_expiry, reason_string, user_properties, session=supervisor.session
+        )
+        if supervisor.connections:  # else the version is not known yet
+            unsupported = self._deliveries.unsupported
+            farewell = check_spoken(farewell, self.server.protocol, unsupported)
+        supervisor.farewell = farewell
 
     # -- publishing ---------------------------------------------------------------------------
 

@@ -15,9 +15,11 @@ from trio_mqtt._client._routes import Routes, kept_route
 from trio_mqtt._client._subscription import Subscription
 from trio_mqtt._client._unclaimed import UnclaimedMessages
 from trio_mqtt._client._valve import Valve
+from trio_mqtt._client._versions import as_spoken
 from trio_mqtt._enums import MQTT_5, QoS, ReasonCode
 from trio_mqtt._errors import ConnectionLost, FeatureNotSupported, LocalProtocolError
 from trio_mqtt._protocol.records import RECEIVED, UNCLAIMED
+from trio_mqtt.packets import NO_PROPERTIES
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -25,9 +27,11 @@ if TYPE_CHECKING:
     from trio_mqtt._client._outgoing import Publish
     from trio_mqtt._client._requests import SubscribeOptions
     from trio_mqtt._client._session import Session
+    from trio_mqtt._client._versions import UnsupportedProperties
     from trio_mqtt._protocol.connection import Connection
     from trio_mqtt._protocol.receiver import Receiver
     from trio_mqtt.abc import Changes
+    from trio_mqtt.packets import Properties
 
 _SUCCESS: Final = ReasonCode.SUCCESS
 _logger = logging.getLogger("trio_mqtt")
@@ -71,6 +75,7 @@ class Deliveries:
         strays: messages that nothing here had subscribed to.
         stray_replies: replies to requests that do not wait any more.
         publish: how a message is replied to.
+        unsupported: what becomes of properties where the Server has none.
     """
 
     def __init__(  # noqa: PLR0913 - the parts that it stands between
@@ -88,6 +93,7 @@ class Deliveries:
         self.strays = 0
         self.stray_replies = 0
         self.publish: Publish | None = None
+        self.unsupported: UnsupportedProperties = "refuse"
         self.subscriptions: set[Subscription] = set()
         self.events = EventStreams(check_open)
         self.unclaimed = UnclaimedMessages(
@@ -96,6 +102,7 @@ class Deliveries:
             settle=self.settle,
             release=self.release,
             check_rejection=self.check_rejection,
+            explain=self.explain,
             publisher=lambda: self.publish,
             events=self.events,
             start=start,
@@ -268,6 +275,17 @@ class Deliveries:
         if receiver is None or not durable or not receiver.expects(original):
             return {}
         return {(RECEIVED, original.packet_id): b""}
+
+    def explain(self, message: Message, reason_code: ReasonCode, properties: Properties) -> None:
+        """Have the acknowledgement of a message say more, once it is settled with this code."""
+        receiver = self._receiver
+        if receiver is None or message.settled is not None or not message.qos:
+            return
+        protocol = receiver.protocol
+        spoken = as_spoken(properties, protocol, self.unsupported, "an acknowledgement")
+        if spoken != NO_PROPERTIES:
+            original = message if message._shared is None else message._shared.original
+            self._session._state.explain(original, reason_code, spoken)
 
     def check_rejection(self, message: Message) -> None:
         """Raise FeatureNotSupported if a message cannot be rejected."""

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Protocol, Unpack
 import attrs
 from trio.lowlevel import enable_ki_protection
 
-from trio_mqtt._enums import ReasonCode
+from trio_mqtt._client._options import as_pairs
+from trio_mqtt._enums import MQTT_5, ReasonCode
 from trio_mqtt._errors import LocalProtocolError
 from trio_mqtt._protocol.exchanges import IncomingMessage
+from trio_mqtt.packets import Properties, PubAck, encode
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import TracebackType
     from typing import Self
 
@@ -40,6 +43,8 @@ class Holder(Protocol):
     def _settle(self, message: Message, reason_code: ReasonCode) -> None: ...
 
     def _check_rejection(self, message: Message) -> None: ...
+
+    def _explain(self, message: Message, code: ReasonCode, properties: Properties) -> None: ...
 
     def _leave_unclaimed(self, message: Message) -> None: ...
 
@@ -138,26 +143,52 @@ class Message(IncomingMessage):
         return value
 
     @enable_ki_protection
-    def ack(self) -> None:
+    def ack(
+        self,
+        *,
+        reason_string: str | None = None,
+        user_properties: Iterable[tuple[str, str]] = (),
+    ) -> None:
         """Settle the message: it was dealt with, the Server may forget it.
 
         Synchronous; the acknowledgement goes out as soon as those of all earlier messages of its
         QoS have (MQTT-4.6.0-2, MQTT-4.6.0-3). Again, at QoS 0, or on a message that another
         subscription has taken over since, it does nothing.
+
+        Args:
+            reason_string: words for people, in PUBACK or PUBREC (MQTT 5.0, 3.4.2.2.2); left out
+                where the Server takes no packet of that size.
+            user_properties: name and value pairs for it, likewise.
+
+        Raises:
+            LocalProtocolError: the standard forbids what the acknowledgement is to say; the message
+                stays held.
+            FeatureNotSupported: below MQTT 5.0 it can say nothing; the message stays held.
         """
+        if reason_string is not None or user_properties:
+            self._explain(ReasonCode.SUCCESS, reason_string, user_properties)
         self._settle(ReasonCode.SUCCESS)
 
     @enable_ki_protection
-    def reject(self, reason_code: ReasonCode = ReasonCode.UNSPECIFIED_ERROR) -> None:
+    def reject(
+        self,
+        reason_code: ReasonCode = ReasonCode.UNSPECIFIED_ERROR,
+        *,
+        reason_string: str | None = None,
+        user_properties: Iterable[tuple[str, str]] = (),
+    ) -> None:
         """Settle the message by refusing it (MQTT 5.0, QoS 1 and 2).
 
         The Server does not send it again (MQTT-4.4.0-2): it is gone.
 
         Args:
             reason_code: 0x80, 0x83, 0x87, 0x90, 0x97 or 0x99.
+            reason_string: as that of `ack`.
+            user_properties: as those of `ack`.
 
         Raises:
-            LocalProtocolError: another Reason Code.
+            LocalProtocolError: another Reason Code, or the standard forbids what else the
+                acknowledgement is to say; the message stays held.
             FeatureNotSupported: at QoS 0 or below MQTT 5.0; the message stays held.
         """
         if reason_code not in REJECTIONS:
@@ -166,7 +197,22 @@ class Message(IncomingMessage):
             raise LocalProtocolError(message, statement="3.4.2.1")
         if self._holder is not None:
             self._holder._check_rejection(self)
+        if reason_string is not None or user_properties:
+            self._explain(reason_code, reason_string, user_properties)
         self._settle(reason_code)
+
+    def _explain(
+        self,
+        reason_code: ReasonCode,
+        reason_string: str | None,
+        user_properties: Iterable[tuple[str, str]],
+    ) -> None:
+        properties = Properties(
+            reason_string=reason_string, user_properties=as_pairs(user_properties)
+        )
+        encode(PubAck(1, reason_code, properties), MQTT_5)  # what the standard forbids, it refuses
+        if self._holder is not None:
+            self._holder._explain(self, ReasonCode(reason_code), properties)
 
     async def reply(
         self,

@@ -59,8 +59,11 @@ async def open_client(  # noqa: PLR0913 - the options of CONNECT, each by name
     receive_maximum: int = 1000,
     maximum_packet_size: int | None = None,
     topic_alias_maximum: int = 0,
+    use_topic_aliases: bool = True,
     user_properties: Iterable[tuple[str, str]] = (),
     instruments: Iterable[Instrument] = (),
+    request_problem_information: bool = True,
+    unsupported_properties: Literal["refuse", "leave_out"] = "refuse",
 ) -> AsyncGenerator[Client]:
     """Connect to an MQTT Server for the time of an ``async with`` block, which gets a `Client`.
 
@@ -118,8 +121,16 @@ async def open_client(  # noqa: PLR0913 - the options of CONNECT, each by name
         receive_maximum: how many QoS 1 and 2 messages may be unsettled at once (3.1.2.11.3).
         maximum_packet_size: refuse larger packets, in bytes; None for no limit (3.1.2.11.4).
         topic_alias_maximum: how many Topic Aliases the Server may use (3.1.2.11.5).
+        use_topic_aliases: whether Topic Names that come again and again are sent as Topic Aliases,
+            where the Server allows any (3.2.2.3.8).
         user_properties: name and value pairs for CONNECT (MQTT 5.0).
         instruments: who is told what the client does, in order; see `trio_mqtt.abc.Instrument`.
+        request_problem_information: whether the Server may explain its acknowledgements with
+            Reason Strings and User Properties (3.1.2.11.7).
+        unsupported_properties: what becomes of properties where an older version is spoken, which
+            has none. ``"refuse"`` raises `FeatureNotSupported`; ``"leave_out"`` does without those
+            that only inform: User Properties, Content Type and Reason String. The others are
+            refused in any case.
 
     Raises:
         ImportError: there is a `proxy`, and what that needs is not installed.
@@ -154,7 +165,10 @@ async def open_client(  # noqa: PLR0913 - the options of CONNECT, each by name
         receive_maximum=receive_maximum,
         maximum_packet_size=maximum_packet_size,
         topic_alias_maximum=topic_alias_maximum,
+        use_topic_aliases=use_topic_aliases,
         user_properties=user_properties,
+        request_problem_information=request_problem_information,
+        unsupported_properties=unsupported_properties,
     )
     streams = StreamOptions(
         ssl_context=ssl_context, websocket_headers=websocket_headers, proxy=proxy

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import attrs
 from attrs import validators
 
+from trio_mqtt._client._versions import UnsupportedProperties, as_spoken
 from trio_mqtt._enums import MQTT_5, Protocol, QoS
-from trio_mqtt._errors import FeatureNotSupported, LocalProtocolError
+from trio_mqtt._errors import LocalProtocolError
 from trio_mqtt._topics import check_topic_name
-from trio_mqtt.packets import NO_PROPERTIES, Connect, Properties, WillMessage
+from trio_mqtt.packets import Connect, Properties, WillMessage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,7 +37,8 @@ def _is_text(payload: object) -> bool:
     return isinstance(payload, str)
 
 
-def _as_pairs(pairs: Iterable[tuple[str, str]]) -> UserProperties:
+def as_pairs(pairs: Iterable[tuple[str, str]]) -> UserProperties:
+    """User Properties as the packets have them."""
     return tuple((name, value) for name, value in pairs)
 
 
@@ -82,10 +84,12 @@ class Will:
     content_type: str | None = None
     response_topic: str | None = None
     correlation_data: bytes | None = attrs.field(default=None, repr=False)
-    user_properties: UserProperties = attrs.field(default=(), converter=_as_pairs)
+    user_properties: UserProperties = attrs.field(default=(), converter=as_pairs)
     on_error: bool = True
 
-    def _as_packet(self, protocol: Protocol) -> WillMessage:
+    def _as_packet(
+        self, protocol: Protocol, unsupported: UnsupportedProperties = "refuse"
+    ) -> WillMessage:
         properties = Properties(
             payload_format_indicator=1 if _is_text(self.payload) else None,
             will_delay_interval=self.delay or None,
@@ -95,12 +99,7 @@ class Will:
             correlation_data=self.correlation_data,
             user_properties=self.user_properties,
         )
-        if protocol is not MQTT_5:
-            wanted = attrs.evolve(properties, payload_format_indicator=None)
-            if wanted != NO_PROPERTIES:
-                message = f"{protocol.title} has no will delay and no properties: {wanted!r}"
-                raise FeatureNotSupported(message)
-            properties = NO_PROPERTIES
+        properties = as_spoken(properties, protocol, unsupported, "a will")
         payload = _payload_bytes(self.payload)
         return WillMessage(self.topic, payload, self.qos, self.retain, properties)
 
@@ -137,7 +136,12 @@ class ConnectOptions:
         validator=validators.optional([_FOUR_BYTE, validators.ge(1)])
     )
     topic_alias_maximum: int = attrs.field(validator=_TWO_BYTE)
-    user_properties: UserProperties = attrs.field(converter=_as_pairs)
+    use_topic_aliases: bool
+    user_properties: UserProperties = attrs.field(converter=as_pairs)
+    request_problem_information: bool
+    unsupported_properties: UnsupportedProperties = attrs.field(
+        validator=validators.in_(("refuse", "leave_out"))
+    )
 
     def connect_packet(
         self, protocol: Protocol, session: SessionTerms, credentials: Credentials
@@ -148,19 +152,21 @@ class ConnectOptions:
             FeatureNotSupported: this version of MQTT does not have what was asked for.
             LocalProtocolError: it forbids that.
         """
-        properties = NO_PROPERTIES
+        properties = Properties(
+            request_problem_information=None if self.request_problem_information else 0,
+            user_properties=self.user_properties,
+        )
+        properties = as_spoken(properties, protocol, self.unsupported_properties, "CONNECT")
         if protocol is MQTT_5:
-            properties = Properties(
+            properties = attrs.evolve(
+                properties,
                 session_expiry_interval=session.expiry or None,
                 receive_maximum=self.receive_maximum,
                 maximum_packet_size=self.maximum_packet_size,
                 topic_alias_maximum=self.topic_alias_maximum or None,
                 request_response_information=1,  # in case there will be requests: it is cheap
-                user_properties=self.user_properties,
             )
-        elif self.user_properties:
-            message = f"{protocol.title} has no user properties on CONNECT; leave them out"
-            raise FeatureNotSupported(message)
+        will = self.will
         username, password = credentials
         if password is not None and username is None and protocol is not MQTT_5:
             message = f"{protocol.title} has no password without a user name; give both"
@@ -171,6 +177,6 @@ class ConnectOptions:
             keep_alive=self.keep_alive,
             username=username,
             password=password.encode() if isinstance(password, str) else password,
-            will=None if self.will is None else self.will._as_packet(protocol),
+            will=None if will is None else will._as_packet(protocol, self.unsupported_properties),
             properties=properties,
         )

@@ -9,7 +9,8 @@ import attrs
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from trio_mqtt._enums import MQTT_5, QoS, ReasonCode
+from trio_mqtt._client._versions import as_spoken
+from trio_mqtt._enums import MQTT_5, PacketType, QoS, ReasonCode
 from trio_mqtt._errors import (
     FeatureNotSupported,
     LocalProtocolError,
@@ -21,12 +22,14 @@ from trio_mqtt._errors import (
 from trio_mqtt._protocol.exchanges import OutgoingMessage
 from trio_mqtt.packets import NO_PROPERTIES, Properties
 from trio_mqtt.packets._encoder import encode_publish_properties, encode_topic
+from trio_mqtt.packets._properties import read_properties
 from trio_mqtt.packets._wire import LARGEST_PACKET
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable
 
     from trio_mqtt._client._sending import Sending
+    from trio_mqtt._client._versions import UnsupportedProperties
     from trio_mqtt._protocol.server_info import ServerInfo
 
 Payload = bytes | bytearray | memoryview | str
@@ -106,11 +109,13 @@ class MessageMaker:
     Attributes:
         server: what the Server granted; to be kept current.
         server_name: its address, for messages.
+        unsupported: what becomes of properties where the Server has none.
     """
 
     def __init__(self, server: ServerInfo, server_name: str) -> None:
         self.server = server
         self.server_name = server_name
+        self.unsupported: UnsupportedProperties = "refuse"
         self._topic_fields: dict[str, bytes] = {}
 
     def make(
@@ -157,10 +162,12 @@ class MessageMaker:
     def check_again(self, message: OutgoingMessage) -> MQTTError | None:
         """Why a message made for an earlier connection cannot be sent on this one, or None."""
         if self.server.protocol is not MQTT_5 and message.properties:
-            if message.properties not in (b"\0", _TEXT):
-                title = self.server.protocol.title
-                text = f"the server speaks {title}, whose messages have no properties"
-                return FeatureNotSupported(text)
+            data = message.properties
+            properties, _ = read_properties(data, 0, len(data), PacketType.PUBLISH)
+            try:
+                self._as_spoken(properties)
+            except FeatureNotSupported as error:
+                return error
             message.properties = b""
         elif self.server.protocol is MQTT_5 and not message.properties:
             message.properties = b"\0"  # it was made for an older version
@@ -192,13 +199,11 @@ class MessageMaker:
             correlation_data=options.get("correlation_data"),
             user_properties=tuple(options.get("user_properties", ())),
         )
-        if self.server.protocol is MQTT_5:
-            return encode_publish_properties(properties)
-        if properties != NO_PROPERTIES:
-            title = self.server.protocol.title
-            message = f"{title} messages have no properties; leave out {properties!r}"
-            raise FeatureNotSupported(message)
-        return b""
+        properties = self._as_spoken(properties)
+        return encode_publish_properties(properties) if self.server.protocol is MQTT_5 else b""
+
+    def _as_spoken(self, properties: Properties) -> Properties:
+        return as_spoken(properties, self.server.protocol, self.unsupported, "a message")
 
     def _check_limits(self, qos: int, *, retain: bool, size: int) -> None:
         server = self.server

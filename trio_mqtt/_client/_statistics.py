@@ -26,6 +26,8 @@ class ClientStatistics:
         displaced: messages that were dropped since others needed their place in the queue.
         window: how many more QoS 1 and 2 messages the Server takes now.
         output_bytes: bytes that wait to be sent.
+        topic_alias_savings: bytes that Topic Aliases have saved on this connection, about; less
+            than 0 as long as they have cost more.
         unsettled: QoS 1 and 2 messages received on this connection whose exchange is not over.
         held: messages of earlier connections not acknowledged yet; the Server sends them again.
         unclaimed: messages left unsettled, waiting for a subscription that takes them.
@@ -50,6 +52,7 @@ class ClientStatistics:
     displaced: int
     window: int
     output_bytes: int
+    topic_alias_savings: int
     unsettled: int
     held: int
     unclaimed: int
@@ -69,6 +72,7 @@ def statistics_of(supervisor: Supervisor) -> ClientStatistics:
     sending, deliveries = supervisor.sending, supervisor.deliveries
     session = supervisor.state
     connection = supervisor.connection
+    aliases = connection.sender.aliases if connection else None
     return ClientStatistics(
         connected=connection is not None,
         connections=supervisor.connections,
@@ -80,6 +84,7 @@ def statistics_of(supervisor: Supervisor) -> ClientStatistics:
         displaced=sending.displaced,
         window=connection.sender.quota if connection else 0,
         output_bytes=connection.output.size if connection else 0,
+        topic_alias_savings=aliases.saved if aliases else 0,
         unsettled=connection.receiver.unsettled if connection else 0,
         held=len(session.held),
         unclaimed=len(deliveries.unclaimed),

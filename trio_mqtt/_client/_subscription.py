@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from trio_mqtt._client._outgoing import Publish
     from trio_mqtt._enums import QoS
     from trio_mqtt._errors import MQTTError
+    from trio_mqtt.packets import Properties
 
 Ack = Literal["when_done", "manual", "on_receipt"]
 """When a QoS 1 or 2 message is settled."""
@@ -234,6 +235,9 @@ class Subscription:
 
     def _check_rejection(self, message: Message) -> None:
         self._deliveries.check_rejection(message)
+
+    def _explain(self, message: Message, code: ReasonCode, properties: Properties) -> None:
+        self._deliveries.explain(message, code, properties)
 
     @enable_ki_protection
     def _leave_unclaimed(self, message: Message) -> None:

@@ -15,6 +15,7 @@ from trio.lowlevel import enable_ki_protection
 
 from trio_mqtt._client._committing import Committer
 from trio_mqtt._client._connecting import HINTS
+from trio_mqtt._client._farewell import Farewell, last_packet
 from trio_mqtt._client._instrumented import INSTRUMENTED, PLAIN, watch
 from trio_mqtt._client._link import Link
 from trio_mqtt._client._message import Message
@@ -23,7 +24,7 @@ from trio_mqtt._client._replies import Requester
 from trio_mqtt._client._restoring import Restorer
 from trio_mqtt._client._retrying import Retrying
 from trio_mqtt._client._settling import settle_with
-from trio_mqtt._enums import MQTT_5, ReasonCode
+from trio_mqtt._enums import MQTT_5
 from trio_mqtt._errors import (
     ConnectionLost,
     MQTTError,
@@ -33,7 +34,7 @@ from trio_mqtt._protocol.connection import Connection, Event
 from trio_mqtt._protocol.exchanges import OutgoingMessage, Request
 from trio_mqtt._protocol.server_info import ServerInfo
 from trio_mqtt.events import Connected, Disconnected, PublishFailed, SessionReplaced
-from trio_mqtt.packets import Disconnect, Properties
+from trio_mqtt.packets import Disconnect
 
 if TYPE_CHECKING:
     import sqlite3
@@ -76,6 +77,7 @@ class Supervisor:
         requester: who waits for replies.
         connected: set while there is a connection.
         connections: how many connections there were.
+        farewell: what DISCONNECT is to say.
         leaving: what waits for an answer of the Server only as long as there is a connection.
         body_scope: cancelled when the client fails.
         settled: set once the body may begin, or the client has failed.
@@ -118,9 +120,12 @@ class Supervisor:
             dropped=self._give_up,
             start=self._start,
         )
+        self.sending._maker.unsupported = options.unsupported_properties
+        self.deliveries.unsupported = options.unsupported_properties
         self.requester = Requester(self)
         self.connected = trio.Event()
         self.connections = 0
+        self.farewell = Farewell()
         self.leaving: set[trio.CancelScope] = set()
         self.body_scope = trio.CancelScope()
         self.settled = trio.Event()
@@ -234,6 +239,7 @@ class Supervisor:
             on_session_lost=self._on_session_lost,
             hold=self._restorer.has_work,
             unheard=self.session._unheard,
+            use_topic_aliases=self._options.use_topic_aliases,
         )
         journal = self.state.journal
         if journal is not None:
@@ -433,17 +439,14 @@ class Supervisor:
                 await self._drained.wait()
 
     def _say_goodbye(self, link: Link, *, failed: bool) -> None:
-        will = self._options.will
-        is_5 = link.connection.protocol is MQTT_5
-        with_will = failed and will is not None and will.on_error
-        if with_will and not is_5:
+        protocol = link.connection.protocol
+        packet = last_packet(
+            self.farewell, protocol, self.session, self._options.will, failed=failed
+        )
+        if packet is None:
             link.drop()
-            return
-        # The interval cannot be changed from 0 (MQTT-3.1.2-23); then the Session ends anyhow.
-        changes = is_5 and self.session._ends and self.session._expiry
-        properties = Properties(session_expiry_interval=0 if changes else None)
-        code = ReasonCode.DISCONNECT_WITH_WILL_MESSAGE if with_will else ReasonCode.SUCCESS
-        link.end(Disconnect(code, properties))  # MQTT-3.1.2-8
+        else:
+            link.end(packet)  # MQTT-3.1.2-8
 
     def _report_lost(self) -> None:
         """Tell of what could not be completed in time."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from trio_mqtt._client._session import Session
     from trio_mqtt._client._subscription import Subscription
     from trio_mqtt._enums import ReasonCode
+    from trio_mqtt.packets import Properties
 
 _logger = logging.getLogger("trio_mqtt")
 
@@ -56,6 +57,7 @@ class UnclaimedMessages:
         settle: settles a message.
         release: settles one with which nobody has dealt.
         check_rejection: raises FeatureNotSupported if a message cannot be rejected.
+        explain: has an acknowledgement say more than its Reason Code.
         publisher: says how a message is replied to.
         events: who is told of releases.
         start: starts a background task.
@@ -75,6 +77,7 @@ class UnclaimedMessages:
         settle: Callable[[Message, ReasonCode], None],
         release: Callable[[Message], None],
         check_rejection: Callable[[Message], None],
+        explain: Callable[[Message, ReasonCode, Properties], None],
         publisher: Callable[[], Publish | None],
         events: EventStreams,
         start: Callable[[Callable[[], Awaitable[None]]], None],
@@ -87,6 +90,7 @@ class UnclaimedMessages:
         self._settle_message = settle
         self._release_message = release
         self._check_message = check_rejection
+        self._explain_message = explain
         self._find_publisher = publisher
         self._events = events
         self._start = start
@@ -236,6 +240,9 @@ class UnclaimedMessages:
 
     def _check_rejection(self, message: Message) -> None:
         self._check_message(message)
+
+    def _explain(self, message: Message, code: ReasonCode, properties: Properties) -> None:
+        self._explain_message(message, code, properties)
 
     def _leave_unclaimed(self, message: Message) -> None:
         """It is unclaimed already."""
