@@ -31,6 +31,8 @@ TESTS: Final = {
     ),
     "`Client.subscribe`, in the block or at its end": "test_the_block_of_a_subscription",
     "`Client.unsubscribe`": "test_unsubscribe",
+    "`Client.request`": "test_request",
+    "`Client.serve`": "test_serve",
     "A loop over a `Subscription`": "test_a_loop_in_its_block",
     "`Subscription.receive`": "test_receive",
     "`Session.settle`": "test_settle",

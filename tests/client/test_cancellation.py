@@ -29,6 +29,7 @@ from trio_mqtt import (
     MQTT_3_1_1,
     MQTT_5,
     Client,
+    Message,
     Protocol,
     Reconnect,
     Session,
@@ -37,7 +38,15 @@ from trio_mqtt import (
 )
 from trio_mqtt.abc import Storage
 from trio_mqtt.events import MessageReleased
-from trio_mqtt.packets import ConnAck, Disconnect, PubAck, Publish, Subscribe, Unsubscribe
+from trio_mqtt.packets import (
+    ConnAck,
+    Disconnect,
+    Properties,
+    PubAck,
+    Publish,
+    Subscribe,
+    Unsubscribe,
+)
 from trio_mqtt.testing import Server, open_server
 
 if TYPE_CHECKING:
@@ -365,6 +374,73 @@ async def test_unsubscribe(autojump_clock: MockClock, protocol: Protocol) -> Non
         return alarm.rang
 
     await at_every_moment(scenario, at_least=8)
+
+
+# -- request and response ---------------------------------------------------------------------
+
+
+async def echo(request: Message) -> bytes:
+    return request.payload
+
+
+@pytest.mark.parametrize("qos", [0, 1, 2])
+async def test_request(autojump_clock: MockClock, qos: int) -> None:
+    async def scenario(moment: int) -> bool:
+        async with (
+            a_client() as (server, client),
+            open_once(connector=server.connect) as responder,
+            trio.open_nursery() as nursery,
+        ):
+            await nursery.start(responder.serve, "ask", echo)
+            replies: list[bytes] = []
+            with cancelled_at(moment) as alarm:
+                replies.append((await client.request("ask", b"x", qos=qos)).payload)
+            assert replies == ([] if was_cancelled(alarm) else [b"x"])
+            await assert_idle(client)
+            statistics = client.statistics()
+            assert payloads(server, "ask") == [b"x"] * statistics.published
+            assert statistics.requests == 0
+            assert statistics.stray_replies <= statistics.published - len(replies)
+            assert (await client.request("ask", b"again")).payload == b"again"
+            assert len(server.sessions["c"].subscriptions) == 1
+            nursery.cancel_scope.cancel()
+        return alarm.rang
+
+    await at_every_moment(scenario, at_least=15)
+
+
+async def test_serve(autojump_clock: MockClock) -> None:
+    """Cancelled is the only way in which it ends, so the moments have none."""
+    begun: list[str] = []
+
+    async def scenario(moment: int) -> bool:
+        async with a_client() as (server, client), trio.open_nursery() as nursery:
+
+            async def ask() -> None:
+                await server.wait_until(lambda: bool(server.sessions["c"].subscriptions))
+                properties = Properties(response_topic="to")
+                server.publish("ask", "x", 1, properties=properties)
+
+            async def handler(request: Message) -> bytes:
+                begun.append("handled")
+                return request.payload
+
+            nursery.start_soon(ask)
+            with cancelled_at(moment) as alarm, trio.move_on_after(1):
+                await client.serve("ask", handler)
+            nursery.cancel_scope.cancel()
+            with trio.CancelScope(shield=True):
+                await wait_all_tasks_blocked()
+                assert dict(server.sessions["c"].subscriptions) == {}
+                async with client.subscribe("ask") as left:
+                    assert client.statistics().unclaimed == 0  # it is here
+                    for _ in range(left.statistics().buffered):
+                        (await left.receive()).ack()
+                await assert_idle(client)
+        return alarm.rang
+
+    await at_every_moment(scenario, at_least=30)
+    assert begun
 
 
 # -- receiving --------------------------------------------------------------------------------
