@@ -487,7 +487,7 @@ GUARDS: Final = (
         "_client/_restoring.py",
         "            if route.pending is not None or route.topic_filter not in leaving\n",
         "            if True\n",
-        "client/test_repaired.py::test_what_was_unsubscribed_by_hand_is_not_subscribed_again",
+        "client/test_changing_subscriptions.py::test_what_was_unsubscribed_by_hand_is_not_subscribed_again",
     ),
     Guard(
         "a version that was spoken is not negotiated again",
@@ -568,14 +568,14 @@ GUARDS: Final = (
         "_client/_link.py",
         "            while connection.output.size > _MOST_OUTPUT:\n",
         "            while False:\n",
-        "client/test_repaired.py::test_no_more_is_read_while_the_answers_are_not_taken",
+        "client/test_backpressure.py::test_no_more_is_read_while_the_answers_are_not_taken",
     ),
     Guard(
         "a QoS that was refused is not remembered as granted",
         "_client/_requests.py",
         "            elif self.earlier is not None:\n",
         "            elif False:\n",
-        "client/test_repaired.py::TestRaisedQoS::"
+        "client/test_changing_subscriptions.py::TestRaisedQoS::"
         "test_what_was_refused_is_not_remembered_as_granted",
     ),
     Guard(

@@ -11,6 +11,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 import trio_mqtt
+from tests.client.moments import PATIENCE
 from tests.client.support import open_once
 from trio_mqtt import MQTT_3_1_1
 from trio_mqtt.packets import PingReq, PubAck, Publish
@@ -398,3 +399,25 @@ async def flood_slowly(server: Server) -> None:
     for _ in range(300):
         server.publish("a", bytes(100_000), 1)
         await trio.sleep(0.01)
+
+
+async def test_no_more_is_read_while_the_answers_are_not_taken(
+    server: Server, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trio_mqtt._client._link._MOST_OUTPUT", 1000)
+    async with (
+        open_once(connector=lambda: server.connect(capacity=100), receive_maximum=10_000) as client,
+        client.subscribe("a", qos=1, ack="on_receipt") as messages,
+    ):
+        client_id = client.server.client_id
+        server.pause_reading(client_id)
+        for _ in range(5000):
+            server.publish("a", qos=1)
+        await wait_all_tasks_blocked()
+        batch = 256 * 4
+        assert 1000 < client.statistics().output_bytes < 1000 + 2 * batch
+        assert messages.statistics().received < 1000
+        server.resume_reading(client_id)
+        with trio.fail_after(PATIENCE):
+            await server.wait_until(lambda: not server.sessions[client_id].inflight)
+        assert messages.statistics().received == 5000

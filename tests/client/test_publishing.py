@@ -9,7 +9,7 @@ import trio
 
 import trio_mqtt
 from tests.client.support import open_once
-from trio_mqtt import Protocol, PublishResult, ReasonCode
+from trio_mqtt import PacketTooLarge, Protocol, PublishResult, ReasonCode
 from trio_mqtt.packets import (
     ConnAck,
     Connect,
@@ -34,6 +34,8 @@ from trio_mqtt.testing import (
 )
 
 if TYPE_CHECKING:
+    from trio.testing import MockClock
+
     from trio_mqtt.testing import Server
 
 ACCEPT = [Expect(Connect), Send(ConnAck())]
@@ -473,3 +475,29 @@ class TestPublisher:
             with pytest.raises(trio_mqtt.LocalProtocolError, match="qos is 5"):
                 async with client.open_publisher(qos=5):
                     raise AssertionError("not reached")
+
+
+class Large(bytes):
+    """Bytes that say to be many, and take no memory."""
+
+    size = 0
+
+    def __len__(self) -> int:
+        return self.size
+
+
+@pytest.mark.parametrize("qos", [0, 1, 2])
+async def test_what_no_packet_can_hold_is_refused_at_once(
+    server: Server, autojump_clock: MockClock, qos: int
+) -> None:
+    most = 268_435_455  # of a Remaining Length (2.1.4)
+    overhead = 2 + len("a") + (2 if qos else 0) + 1  # topic, Packet Identifier, property length
+    payload = Large()
+    async with open_once(connector=server.connect) as client:
+        payload.size = most - overhead
+        client._sending.make("a", payload, qos=qos, retain=False, options={})
+        payload.size += 1
+        with pytest.raises(PacketTooLarge, match="MQTT has packets of at most") as caught:
+            await client.publish("a", payload, qos=qos)
+        assert caught.value.size == caught.value.limit + 1
+        assert client.statistics().published == 0

@@ -1,4 +1,4 @@
-"""Faults that were found and repaired, and must not come back."""
+"""Subscriptions that come to nothing, are raised to another QoS or unsubscribed by hand."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from tests.client.moments import PATIENCE, received
+from tests.client.moments import received
 from tests.client.outages import CONNECTED, GOODBYE, grant, lose_session, nth_connection
 from tests.client.support import open_once
 from trio_mqtt import (
@@ -37,32 +37,6 @@ if TYPE_CHECKING:
     from trio.testing import MockClock
 
     from trio_mqtt.testing import Step
-
-
-class Large(bytes):
-    """Bytes that say to be many, and take no memory."""
-
-    size = 0
-
-    def __len__(self) -> int:
-        return self.size
-
-
-@pytest.mark.parametrize("qos", [0, 1, 2])
-async def test_what_no_packet_can_hold_is_refused_at_once(
-    server: Server, autojump_clock: MockClock, qos: int
-) -> None:
-    most = 268_435_455  # of a Remaining Length (2.1.4)
-    overhead = 2 + len("a") + (2 if qos else 0) + 1  # topic, Packet Identifier, property length
-    payload = Large()
-    async with open_once(connector=server.connect) as client:
-        payload.size = most - overhead
-        client._sending.make("a", payload, qos=qos, retain=False, options={})
-        payload.size += 1
-        with pytest.raises(PacketTooLarge, match="MQTT has packets of at most") as caught:
-            await client.publish("a", payload, qos=qos)
-        assert caught.value.size == caught.value.limit + 1
-        assert client.statistics().published == 0
 
 
 class TestKeptEntry:
@@ -162,28 +136,6 @@ async def test_what_was_unsubscribed_by_hand_is_not_subscribed_again(
         assert server.sessions["c"].subscriptions.keys() == {"b"}
         server.publish("b", "goes on", qos=1)
         assert (await others.receive()).text() == "goes on"
-
-
-async def test_no_more_is_read_while_the_answers_are_not_taken(
-    server: Server, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("trio_mqtt._client._link._MOST_OUTPUT", 1000)
-    async with (
-        open_once(connector=lambda: server.connect(capacity=100), receive_maximum=10_000) as client,
-        client.subscribe("a", qos=1, ack="on_receipt") as messages,
-    ):
-        client_id = client.server.client_id
-        server.pause_reading(client_id)
-        for _ in range(5000):
-            server.publish("a", qos=1)
-        await wait_all_tasks_blocked()
-        batch = 256 * 4
-        assert 1000 < client.statistics().output_bytes < 1000 + 2 * batch
-        assert messages.statistics().received < 1000
-        server.resume_reading(client_id)
-        with trio.fail_after(PATIENCE):
-            await server.wait_until(lambda: not server.sessions[client_id].inflight)
-        assert messages.statistics().received == 5000
 
 
 class TestRaisedQoS:
