@@ -353,6 +353,19 @@ class TestUnsubscribe:
                     pytest.fail("it is not answered")
         await self.check_next_runs(server, program)
 
+    @pytest.mark.parametrize("knows", [True, False])
+    async def test_by_hand(
+        self, server: Server, program: Program, autojump_clock: MockClock, knows: bool
+    ) -> None:
+        await program.keep("a")
+        if not knows:
+            program.forget()
+        async with program.run() as client:
+            await outage(server, client)
+            with trio.move_on_after(1):
+                await client.unsubscribe("a", "never/subscribed")
+        await self.check_next_runs(server, program)
+
     async def test_by_hand_and_subscribed_again(
         self, server: Server, program: Program, autojump_clock: MockClock
     ) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Literal, Unpack
 
 import trio
@@ -24,10 +23,10 @@ from trio_mqtt._client._requests import SubscribeOptions
 from trio_mqtt._client._serving import serve
 from trio_mqtt._client._statistics import statistics_of
 from trio_mqtt._client._subscribing import SubscriptionManager
+from trio_mqtt._client._unsubscribing import Unsubscription
 from trio_mqtt._enums import MQTT_5, RetainHandling
-from trio_mqtt._errors import FeatureNotSupported, LocalProtocolError, UnsubscribeRejected
+from trio_mqtt._errors import FeatureNotSupported, LocalProtocolError
 from trio_mqtt._topics import check_topic_filter
-from trio_mqtt.packets import Unsubscribe
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
@@ -35,11 +34,10 @@ if TYPE_CHECKING:
 
     from trio_mqtt._client._event_stream import EventStream
     from trio_mqtt._client._message import Message
-    from trio_mqtt._client._routes import Route
     from trio_mqtt._client._statistics import ClientStatistics
     from trio_mqtt._client._subscription import Subscription
     from trio_mqtt._client._supervisor import Supervisor
-    from trio_mqtt._protocol.exchanges import OutgoingMessage, Request
+    from trio_mqtt._protocol.exchanges import OutgoingMessage
     from trio_mqtt._protocol.server_info import ServerInfo
 
 
@@ -340,46 +338,9 @@ class Client:
             message = "unsubscribe needs at least one Topic Filter"
             raise LocalProtocolError(message, statement="MQTT-3.10.3-2")
         self._deliveries.check_open()
+        subscriptions = self._supervisor.session._subscriptions
         routes = self._deliveries.routes
-        before = {
-            each: (route, route.asked) for each in topic_filters if (route := routes.get(each))
-        }
-        answered = partial(self._unsubscribed, before)
-        answer = await self._sending.ask(Unsubscribe(0, topic_filters), answered)
-        reasons = {
-            topic_filter: code
-            for topic_filter, code in zip(topic_filters, answer.reason_codes, strict=False)
-            if code.is_failure
-        }
-        if reasons:
-            listed = ", ".join(f"{each!r} {code.describe()}" for each, code in reasons.items())
-            message = f"{self._sending.server_name} refused to unsubscribe {listed}"
-            raise UnsubscribeRejected(
-                message,
-                reasons=reasons,
-                reason_string=answer.properties.reason_string,
-                user_properties=answer.properties.user_properties,
-            )
-
-    def _unsubscribed(self, before: dict[str, tuple[Route, int]], request: Request) -> None:
-        """Stop routing what the Server does not send any more; it has not refused that.
-
-        What was subscribed since the UNSUBSCRIBE stays.
-        """
-        answer, packet = request.answer, request.packet
-        if answer is None or not isinstance(packet, Unsubscribe):
-            return
-        routes = self._deliveries.routes
-        for number, topic_filter in enumerate(packet.topic_filters):
-            if answer.reason_codes and answer.reason_codes[number].is_failure:
-                continue
-            route = routes.get(topic_filter)
-            if route is not None:
-                if before.get(topic_filter) != (route, route.asked):
-                    continue
-                routes.remove(route)
-            self._supervisor.session._subscriptions.drop(topic_filter)
-            routes.unsubscribed(topic_filter)
+        await Unsubscription(self._sending, routes, subscriptions, topic_filters).run()
 
     # -- request and response -----------------------------------------------------------------
 
