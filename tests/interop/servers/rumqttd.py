@@ -97,7 +97,7 @@ def _listener(section: str, port: int, tls: str) -> str:
         f'listen = "127.0.0.1:{port}"\n'
         "next_connection_delay_ms = 1\n"
         f"[{section}.connections]\n"
-        "connection_timeout_ms = 5000\n"
+        "connection_timeout_ms = 30000\n"
         "max_payload_size = 9000000\n"
         "max_inflight_count = 100\n"
         "dynamic_filters = true\n"
