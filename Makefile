@@ -106,7 +106,7 @@ $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
-	$(PIP) install --editable '.[cli,proxy,scram]' --group dev
+	$(PIP) install --editable '.[cli,opentelemetry,proxy,scram]' --group dev
 	@touch $@
 
 $(VENV)/.bench: pyproject.toml | $(VENV)/bin/python
@@ -116,10 +116,10 @@ $(VENV)/.bench: pyproject.toml | $(VENV)/bin/python
 .venv-lowest/.installed: pyproject.toml | .venv-lowest/bin/python
 	.venv-lowest/bin/python tools/lowest.py > .venv-lowest/lowest.txt
 	.venv-lowest/bin/python -m pip --disable-pip-version-check --quiet \
-		install --editable '.[cli,proxy,scram]' --group test --constraint .venv-lowest/lowest.txt
+		install --editable '.[cli,opentelemetry,proxy,scram]' --group test --constraint .venv-lowest/lowest.txt
 	@touch $@
 
 .venv-%/.installed: pyproject.toml | .venv-%/bin/python
 	.venv-$*/bin/python -m pip --disable-pip-version-check --quiet \
-		install --editable '.[cli,proxy,scram]' --group test
+		install --editable '.[cli,opentelemetry,proxy,scram]' --group test
 	@touch $@

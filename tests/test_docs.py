@@ -35,6 +35,7 @@ PAGES: Final = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.rst")])
 PUBLIC_MODULES: Final = (
     "trio_mqtt",
     "trio_mqtt.events",
+    "trio_mqtt.opentelemetry",
     "trio_mqtt.packets",
     "trio_mqtt.testing",
 )

@@ -262,6 +262,21 @@ async def test_request_over_outage(url: str, alone: bool) -> None:
     assert output.endswith("requester: the quick one is done, on connection 3\n")
 
 
+# -- traces --------------------------------------------------------------------------------------
+
+
+async def test_tracing(url: str) -> None:
+    output = await output_of("tracing.py", url)
+    assert re.sub(r"\([\d.]+ ms\)", "(ms)", output) == (
+        "the telephone rings: too cold\n"
+        "measure  (ms)\n"
+        "  publish plant/temperature  (ms)\n"
+        "    process plant/temperature  (ms)\n"
+        "      publish plant/alarm  (ms)\n"
+        "        process plant/alarm  (ms)\n"
+    )
+
+
 # -- the worker pool -----------------------------------------------------------------------------
 
 

@@ -16,7 +16,13 @@ from trio_mqtt._enums import ReasonCode
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-PUBLIC_MODULES: Final = ("trio_mqtt", "trio_mqtt.events", "trio_mqtt.packets", "trio_mqtt.testing")
+PUBLIC_MODULES: Final = (
+    "trio_mqtt",
+    "trio_mqtt.events",
+    "trio_mqtt.opentelemetry",
+    "trio_mqtt.packets",
+    "trio_mqtt.testing",
+)
 
 each_module = pytest.mark.parametrize("module_name", PUBLIC_MODULES)
 
