@@ -24,6 +24,7 @@ from tests.client.moments import (
     cancelled_at,
     received,
 )
+from tests.client.storages import DictStorage
 from tests.client.support import open_once
 from trio_mqtt import (
     MQTT_3_1_1,
@@ -36,7 +37,6 @@ from trio_mqtt import (
     SQLiteStorage,
     open_client,
 )
-from trio_mqtt.abc import Storage
 from trio_mqtt.events import MessageReleased
 from trio_mqtt.packets import (
     ConnAck,
@@ -51,12 +51,11 @@ from trio_mqtt.testing import Server, open_server
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import AsyncGenerator, Callable, Iterable
+    from collections.abc import AsyncGenerator, Callable
     from pathlib import Path
 
     from trio.testing import MockClock
 
-    from trio_mqtt.abc import Changes, RecordKey
 
 ALL_THAT_FITS = bytes(16 * 1024 * 1024)
 """A payload that fills the outgoing queue until it is acknowledged."""
@@ -111,26 +110,6 @@ async def a_client_without_a_connection() -> AsyncGenerator[tuple[Server, Client
         assert_clean_end(server)
         assert server.sessions.get("c") is None
     assert all_tasks() == tasks
-
-
-class DictStorage(Storage):
-    """A durable storage as far as a client can tell."""
-
-    def __init__(self) -> None:
-        self.records: dict[RecordKey, bytes] = {}
-
-    def open(self, client_id: str) -> Iterable[tuple[RecordKey, bytes]]:
-        return list(self.records.items())
-
-    def commit(self, changes: Changes) -> None:
-        for key, value in changes.items():
-            if value is None:
-                self.records.pop(key, None)
-            else:
-                self.records[key] = value
-
-    def close(self) -> None:
-        """Do nothing."""
 
 
 def payloads(server: Server, topic: str) -> list[bytes]:

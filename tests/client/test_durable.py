@@ -16,6 +16,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 import trio_mqtt
+from tests.client.storages import DictStorage, call_in_place
 from tests.client.support import open_once
 from tests.storage.support import query
 from trio_mqtt import Reconnect, Session, SQLiteStorage, StorageBusy, StorageError
@@ -49,17 +50,16 @@ CLIENT: Final = "gateway"
 FULL: Final = "there is no room left"
 
 
-class Shelf(Storage):
-    """Keeps records in memory, and has no room at times.
+class Shelf(DictStorage):
+    """Has no room at times, and one owner at a time.
 
     Attributes:
-        records: what is on the disk.
         full: whether there is no room.
         commits: what was committed, in order.
     """
 
     def __init__(self, records: dict[RecordKey, bytes] | None = None) -> None:
-        self.records = dict(records or {})
+        super().__init__(records)
         self.full = False
         self.commits: list[Changes] = []
         self._is_open = False
@@ -68,24 +68,16 @@ class Shelf(Storage):
         if self._is_open:
             raise StorageBusy(f"the shelf of {client_id} is in use")
         self._is_open = True
-        return sorted(self.records.items(), key=lambda each: (each[0][0], str(each[0][1])))
+        return super().open(client_id)
 
     def commit(self, changes: Changes) -> None:
         if self.full:
             raise StorageError(FULL)
         self.commits.append(dict(changes))
-        for key, value in changes.items():
-            if value is None:
-                self.records.pop(key, None)
-            else:
-                self.records[key] = value
+        super().commit(changes)
 
     def close(self) -> None:
         self._is_open = False
-
-    def kind(self, kind: str) -> list[int | str]:
-        """The keys of one kind."""
-        return [key for each, key in self.records if each == kind]
 
 
 class Full(SQLiteStorage):
@@ -102,15 +94,8 @@ class Full(SQLiteStorage):
 @pytest.fixture(autouse=True, params=["no threads"])
 def no_threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Call what may block where it is, unless a test wants threads."""
-
-    async def run_sync(function: Callable[..., Any], *arguments: Any, **_options: Any) -> Any:
-        await trio.lowlevel.checkpoint_if_cancelled()
-        result = function(*arguments)
-        await trio.lowlevel.cancel_shielded_checkpoint()
-        return result
-
     if request.param == "no threads":
-        monkeypatch.setattr(trio.to_thread, "run_sync", run_sync)
+        call_in_place(monkeypatch)
 
 
 threads = pytest.mark.parametrize("no_threads", ["threads"], indirect=True)
