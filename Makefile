@@ -17,8 +17,9 @@ WORKERS := -n auto --maxprocesses=4 --dist worksteal
 # What takes twice as long where coverage is measured, and adds nothing to it.
 LONG := tests/protocol/test_exploration.py tests/protocol/test_exploration_guards.py \
 	tests/client/test_cuts.py tests/client/test_flood.py tests/client/test_stateful.py
-# One server comes after the other, so each half of the tests has some servers of its own.
-INTEROP := -n 2 --dist worksteal
+# One server comes after the other, so each half of the tests has some servers of its own. What
+# fails is tried once more, and told: a busy machine may be too slow for a server.
+INTEROP := -n 2 --dist worksteal --reruns 1 -rR
 # What says nothing of the dependencies, and takes long.
 NOT_AGAIN := --ignore tests/interop --ignore tests/protocol/test_exploration_guards.py --ignore tests/test_benchmarks.py
 

@@ -227,7 +227,7 @@ class Results:
         """Keep a report."""
         told = dict(report.user_properties)
         about = told.get(OUTCOME)
-        if isinstance(about, dict):
+        if isinstance(about, dict) and report.outcome != "rerun":
             outcome = "deviates" if hasattr(report, "wasxfail") else report.outcome
             self._rows.append({**about, "outcome": outcome, VERSION: told.get(VERSION)})
 

@@ -149,7 +149,11 @@ async def test_cuts(target: Target, qos: int) -> None:
         assert len(received) == len(wanted)
 
 
-@check("A client comes back by itself when the server is restarted", limit=90)
+@check(
+    "A client comes back by itself when the server is restarted",
+    transports=("tcp", "ws", "wss"),
+    limit=90,
+)
 async def test_restart_reconnects(target: Target) -> None:
     topic = target.topic("a")
     options = target.options()
@@ -166,7 +170,12 @@ async def test_restart_reconnects(target: Target) -> None:
         assert client.statistics().connections > 1
 
 
-@check("What was queued and retained survives a restart of the server", limit=90)
+# A restart takes some servers seconds, and what they keep does not depend on the transport.
+@check(
+    "What was queued and retained survives a restart of the server",
+    transports=("tcp",),
+    limit=90,
+)
 async def test_restart_keeps(target: Target) -> None:
     topic = target.topic("a")
     session = target.session()
