@@ -227,8 +227,10 @@ class Results:
         """Keep a report."""
         told = dict(report.user_properties)
         about = told.get(OUTCOME)
-        if isinstance(about, dict) and report.outcome != "rerun":
-            outcome = "deviates" if hasattr(report, "wasxfail") else report.outcome
+        outcome: str = report.outcome
+        if isinstance(about, dict) and outcome != "rerun":
+            if hasattr(report, "wasxfail"):
+                outcome = "deviates"
             self._rows.append({**about, "outcome": outcome, VERSION: told.get(VERSION)})
 
     def pytest_sessionfinish(self) -> None:
