@@ -227,7 +227,7 @@ class Results:
         """Keep a report."""
         told = dict(report.user_properties)
         about = told.get(OUTCOME)
-        outcome: str = report.outcome
+        outcome = str(report.outcome)
         if isinstance(about, dict) and outcome != "rerun":
             if hasattr(report, "wasxfail"):
                 outcome = "deviates"
