@@ -169,7 +169,7 @@ class _Run:
             self._stamp = self._path.stat().st_mtime
             count = self._before.count(mutant.code)
             if count != 1:
-                text = f"{mutant.name}: the code stands {count} times in {mutant.file}"
+                text = f"the code stands {count} times in {mutant.file}"
                 raise ValueError(text)
             _write(self._path, self._before.replace(mutant.code, mutant.without), stamp=1)
         self._deadline = time.monotonic() + TIMEOUT
@@ -215,7 +215,11 @@ def run_all(mutants: Iterable[Mutant], copies: list[Path]) -> Iterator[Outcome]:
     under_way: list[_Run] = []
     while True:
         while free and (mutant := next(waiting, None)) is not None:
-            under_way.append(_Run(free.pop(), mutant))
+            try:
+                under_way.append(_Run(free[-1], mutant))
+                free.pop()
+            except ValueError as error:
+                yield Outcome(mutant, 0, {}, broken=str(error))
         if not under_way:
             return
         for run in list(under_way):

@@ -254,6 +254,17 @@ class TestRedirection:
     codes = pytest.mark.parametrize(
         "reason_code", [ReasonCode.USE_ANOTHER_SERVER, ReasonCode.SERVER_MOVED]
     )
+    followed = pytest.mark.parametrize(
+        "reason_code",
+        [
+            pytest.param(
+                ReasonCode.USE_ANOTHER_SERVER, marks=pytest.mark.statement("U-4.11-1", "U-4.11-2")
+            ),
+            pytest.param(
+                ReasonCode.SERVER_MOVED, marks=pytest.mark.statement("U-4.11-1", "U-4.11-3")
+            ),
+        ],
+    )
 
     @codes
     async def test_it_is_not_followed_by_default(
@@ -267,7 +278,7 @@ class TestRedirection:
         assert caught.value.server_reference == "b"
         assert hosts.tried == ["a"]
 
-    @codes
+    @followed
     async def test_of_connack_where_the_caller_allows_it(
         self,
         server: Server,
@@ -289,7 +300,7 @@ class TestRedirection:
         assert references == ["b:1234"]
         assert trio.current_time() == 0
 
-    @codes
+    @followed
     async def test_of_disconnect_where_the_caller_allows_it(
         self,
         server: Server,

@@ -78,6 +78,7 @@ async def ask(url: str, headers: list[tuple[str, str]]) -> list[str]:
     return requests[0].decode("latin-1").split("\r\n")
 
 
+@pytest.mark.statement("MQTT-6.0.0-3", "311:MQTT-6.0.0-3")
 @pytest.mark.parametrize(
     ("url", "target", "host"),
     [
@@ -229,6 +230,7 @@ async def test_a_connection_that_has_ended_before_the_handshake(autojump_clock: 
             raise AssertionError
 
 
+@pytest.mark.statement("MQTT-6.0.0-4", "311:MQTT-6.0.0-4")
 @pytest.mark.parametrize(
     ("subprotocol", "said"),
     [
@@ -264,6 +266,7 @@ async def test_a_handshake_can_be_cancelled(autojump_clock: MockClock) -> None:
 # -- what comes in --------------------------------------------------------------------------------
 
 
+@pytest.mark.statement("MQTT-6.0.0-2", "311:MQTT-6.0.0-2")
 @pytest.mark.parametrize("chunk", [None, 1, 7])
 @pytest.mark.parametrize(
     "frames",
@@ -390,7 +393,12 @@ async def test_a_connection_that_breaks_tells_why(autojump_clock: MockClock) -> 
 @pytest.mark.parametrize(
     ("data", "code", "said"),
     [
-        (frame(TEXT, b"secret"), 1003, "a text frame, where MQTT is binary (1003)"),
+        pytest.param(
+            frame(TEXT, b"secret"),
+            1003,
+            "a text frame, where MQTT is binary (1003)",
+            marks=pytest.mark.statement("MQTT-6.0.0-1", "311:MQTT-6.0.0-1"),
+        ),
         (frame(TEXT & NOT_FINAL) + frame(BINARY, b"x"), 1003, "a text frame"),
         (frame(TEXT, b"\xff"), 1007, "(1007)"),
         (frame(0x83, b"x"), 1002, "Invalid opcode 0x3 (1002)"),
@@ -424,6 +432,7 @@ async def test_what_is_not_allowed_breaks_the_stream(
 # -- what goes out --------------------------------------------------------------------------------
 
 
+@pytest.mark.statement("MQTT-6.0.0-1", "311:MQTT-6.0.0-1")
 async def test_what_is_sent_goes_in_binary_frames_of_a_bounded_size(
     autojump_clock: MockClock,
 ) -> None:
