@@ -33,6 +33,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinxcontrib_trio",
     "_diagrams",
+    "_ledger",
     "_tables",
 ]
 exclude_patterns = ["_build"]
