@@ -66,6 +66,7 @@ class TestKept:
             assert (message.text(), message.attempt) == ("meanwhile", 1)
             message.ack()
         assert [each.clean_start for each in connects(server)] == [False, False]
+        await wait_all_tasks_blocked()  # the server reads the last DISCONNECT
         # It was not told to end.
         ends = [each.properties.session_expiry_interval for each in received(server, Disconnect)]
         assert ends == [None, None]
