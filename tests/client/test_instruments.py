@@ -217,6 +217,19 @@ async def test_a_message_that_is_never_accepted(
     assert errors == [trio.Cancelled, trio.WouldBlock, MessageDropped]
 
 
+async def test_a_message_that_has_expired_at_once(
+    server: Server, recorder: Recorder, autojump_clock: MockClock
+) -> None:
+    async with open_client(connector=server.connect, instruments=[recorder]) as client:
+        for qos in (0, 1):
+            with pytest.raises(MessageDropped):
+                await client.publish("a", qos=qos, message_expiry=0)
+    told = recorder.of("message_published", "message_completed")
+    assert [(each[0], type(each[3])) for each in told] == [
+        ("message_completed", MessageDropped)
+    ] * 2
+
+
 async def test_a_message_that_a_closed_client_leaves_to_its_session(
     server: Server, recorder: Recorder, autojump_clock: MockClock
 ) -> None:
@@ -405,6 +418,21 @@ async def test_instruments_add_user_properties_in_order(server: Server) -> None:
     assert second.properties.user_properties == (("one", "v"), ("two", "v"))
 
 
+async def test_an_instrument_that_changes_nothing(server: Server, recorder: Recorder) -> None:
+    async with open_client(connector=server.connect, instruments=[recorder]) as client:
+        await client.publish("a", qos=1, user_properties=iter([("own", "1")]))
+    assert published(server)[0].properties.user_properties == (("own", "1"),)
+
+
+async def test_the_expiry_stands_elsewhere_behind_a_longer_length(server: Server) -> None:
+    stamp = Stamp("x" * 200)
+    async with open_client(connector=server.connect, instruments=[stamp]) as client:
+        await client.publish("a", qos=1, message_expiry=100)
+    properties = published(server)[0].properties
+    assert properties.message_expiry_interval == 100
+    assert properties.user_properties == (stamp.pair,)
+
+
 async def test_an_instrument_may_take_user_properties_away(server: Server) -> None:
     class Strip(Instrument):
         def message_publishing(self, message: Any, user_properties: Any) -> Any:
@@ -416,7 +444,9 @@ async def test_an_instrument_may_take_user_properties_away(server: Server) -> No
     assert packet.properties.user_properties == (("plain", "2"),)
 
 
-async def test_a_message_that_would_be_too_large_goes_without() -> None:
+async def test_a_message_that_would_be_too_large_goes_without(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     limits = ServerLimits(maximum_packet_size=60)
     async with (
         open_server(limits=limits) as server,
@@ -429,6 +459,7 @@ async def test_a_message_that_would_be_too_large_goes_without() -> None:
         large, small = published(server)
         assert large.properties.user_properties == ()
         assert small.properties.user_properties == (("x" * 30, "v"),)
+    assert "User Properties" not in caplog.text  # it is nobody's fault
 
 
 async def test_below_mqtt_5_there_are_none(server: Server) -> None:
