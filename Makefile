@@ -29,7 +29,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test lint types docs pytest interop guards mutations test-lowest test-python bench format mosquitto strace clean
+.PHONY: help demo test lint types docs pytest interop guards mutations broad-mutations test-lowest test-python bench format mosquitto strace clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/\1\t\2/p' Makefile | expand -t 16
@@ -68,6 +68,9 @@ guards: $(VENV)/.test mosquitto  ## takes the guards of the delivery contract ou
 
 mutations: $(VENV)/.test  ## breaks each statement of the standards in the code; its tests notice
 	$(BIN)/python tools/mutations.py
+
+broad-mutations: $(VENV)/.test  ## changes the codec and the protocol at 300 places; 90 % must be noticed
+	$(BIN)/python tools/broad_mutations.py
 
 test-lowest: .venv-lowest/.installed mosquitto strace  ## the tests with the oldest dependencies declared
 	TRIO_MQTT_EXAMPLES=100 .venv-lowest/bin/python $(PYTEST) $(WORKERS) $(NOT_AGAIN) tests

@@ -11,6 +11,7 @@ import contextlib
 import importlib
 import json
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -39,6 +40,8 @@ _IMPORTED: Final = (
     "trio.testing",
     "trio_websocket",
 )
+_MOST_MEMORY: Final = 4 << 30
+"""What a run may take, in bytes; a loop that never ends may fill all there is."""
 _POLL: Final = 0.01
 
 
@@ -144,6 +147,7 @@ def _child(copy: Path, mutant: Mutant, report: Path) -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] in {PACKAGE, "tests"}]:
         del sys.modules[name]  # those of the original
     sys.dont_write_bytecode = bool(mutant.file)
+    resource.setrlimit(resource.RLIMIT_AS, (_MOST_MEMORY, _MOST_MEMORY))
     recorder = _Recorder(mutant.statements)
     options = ["-q", "--no-header", "--tb=line", "-p", "no:cacheprovider", "-p", "no:xdist"]
     options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # of what is imported already
@@ -158,7 +162,7 @@ def _child(copy: Path, mutant: Mutant, report: Path) -> None:
 class _Run:
     """A run under way."""
 
-    def __init__(self, copy: Path, mutant: Mutant) -> None:
+    def __init__(self, copy: Path, mutant: Mutant, timeout: float) -> None:
         self.mutant = mutant
         self.copy = copy
         self._report = copy.with_suffix(".json")
@@ -172,7 +176,7 @@ class _Run:
                 text = f"the code stands {count} times in {mutant.file}"
                 raise ValueError(text)
             _write(self._path, self._before.replace(mutant.code, mutant.without), stamp=1)
-        self._deadline = time.monotonic() + TIMEOUT
+        self._deadline = time.monotonic() + timeout
         sys.stdout.flush()
         self._pid = os.fork()
         if not self._pid:
@@ -189,9 +193,8 @@ class _Run:
         """What came of it, or None if it goes on."""
         hung = time.monotonic() > self._deadline
         if hung:
-            os.killpg(self._pid, signal.SIGKILL)
-        done, _ = os.waitpid(self._pid, 0 if hung else os.WNOHANG)
-        if not done:
+            self.kill()
+        elif not os.waitpid(self._pid, os.WNOHANG)[0]:
             return None
         if self.mutant.file:
             _write(self._path, self._before, stamp=self._stamp)
@@ -203,29 +206,40 @@ class _Run:
         broken = "" if code in {0, 1} else self._printed()
         return Outcome(self.mutant, ran, failed, broken=broken)
 
+    def kill(self) -> None:
+        """End it, and what it has started."""
+        os.killpg(self._pid, signal.SIGKILL)
+        os.waitpid(self._pid, 0)
+
     def _printed(self) -> str:
         return self._report.with_suffix(".log").read_text(errors="replace")[-2000:] or "nothing"
 
 
-def run_all(mutants: Iterable[Mutant], copies: list[Path]) -> Iterator[Outcome]:
+def run_all(
+    mutants: Iterable[Mutant], copies: list[Path], *, timeout: float = TIMEOUT
+) -> Iterator[Outcome]:
     """Run the tests of each mutant, as many at once as there are copies of the project."""
     _warm_up()
     waiting = iter(mutants)
     free = list(copies)
     under_way: list[_Run] = []
-    while True:
-        while free and (mutant := next(waiting, None)) is not None:
-            try:
-                under_way.append(_Run(free[-1], mutant))
-                free.pop()
-            except ValueError as error:
-                yield Outcome(mutant, 0, {}, broken=str(error))
-        if not under_way:
-            return
-        for run in list(under_way):
-            outcome = run.poll()
-            if outcome is not None:
-                under_way.remove(run)
-                free.append(run.copy)
-                yield outcome
-        time.sleep(_POLL)
+    try:
+        while True:
+            while free and (mutant := next(waiting, None)) is not None:
+                try:
+                    under_way.append(_Run(free[-1], mutant, timeout))
+                    free.pop()
+                except ValueError as error:
+                    yield Outcome(mutant, 0, {}, broken=str(error))
+            if not under_way:
+                return
+            for run in list(under_way):
+                outcome = run.poll()
+                if outcome is not None:
+                    under_way.remove(run)
+                    free.append(run.copy)
+                    yield outcome
+            time.sleep(_POLL)
+    finally:
+        for run in under_way:
+            run.kill()
