@@ -26,9 +26,9 @@ AHEAD: Final = 300
 STEP: Final = 1000
 """How many have to arrive between one event and the next."""
 BACKOFF: Final = Reconnect(delay=0.5, max_delay=2)
-FAILOVER: Final = 10.0
+FAILOVER: Final = 20.0
 """How long it may take, in seconds: some attempts while the nodes elect new leaders."""
-LIMIT: Final = 90.0
+LIMIT: Final = 150.0
 """How long all of it may take, in seconds."""
 
 
