@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from trio_mqtt._client._client import Client
 from trio_mqtt._client._event_stream import EventStream
+from trio_mqtt._client._filters import TopicFilter
 from trio_mqtt._client._message import Message
 from trio_mqtt._client._open import open_client
 from trio_mqtt._client._options import Will
@@ -18,7 +19,12 @@ from trio_mqtt._client._publisher import Publisher
 from trio_mqtt._client._reconnecting import Reconnect
 from trio_mqtt._client._session import Session
 from trio_mqtt._client._statistics import ClientStatistics
-from trio_mqtt._client._subscription import Subscription, SubscriptionStatistics
+from trio_mqtt._client._subscription import (
+    SubscribeResult,
+    Subscription,
+    SubscriptionStatistics,
+)
+from trio_mqtt._client._unsubscribing import UnsubscribeResult
 from trio_mqtt._enums import (
     MQTT_3_1,
     MQTT_3_1_1,
@@ -94,9 +100,12 @@ __all__ = [
     "StorageBusy",
     "StorageError",
     "SubscribeRejected",
+    "SubscribeResult",
     "Subscription",
     "SubscriptionStatistics",
+    "TopicFilter",
     "UnsubscribeRejected",
+    "UnsubscribeResult",
     "Will",
     "make_ssl_context",
     "open_client",

@@ -9,6 +9,7 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from trio_mqtt._client._farewell import check_spoken, make_farewell
+from trio_mqtt._client._options import as_pairs
 from trio_mqtt._client._outgoing import (
     ACCEPTED,
     Delivery,
@@ -24,19 +25,23 @@ from trio_mqtt._client._serving import serve
 from trio_mqtt._client._statistics import statistics_of
 from trio_mqtt._client._subscribing import SubscriptionManager
 from trio_mqtt._client._unsubscribing import Unsubscription
+from trio_mqtt._client._versions import as_spoken
 from trio_mqtt._enums import MQTT_5, RetainHandling
 from trio_mqtt._errors import FeatureNotSupported, LocalProtocolError
 from trio_mqtt._topics import check_topic_filter
+from trio_mqtt.packets import Properties, Unsubscribe
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
     from contextlib import AbstractAsyncContextManager
 
     from trio_mqtt._client._event_stream import EventStream
+    from trio_mqtt._client._filters import TopicFilter
     from trio_mqtt._client._message import Message
     from trio_mqtt._client._statistics import ClientStatistics
     from trio_mqtt._client._subscription import Subscription
     from trio_mqtt._client._supervisor import Supervisor
+    from trio_mqtt._client._unsubscribing import UnsubscribeResult
     from trio_mqtt._protocol.exchanges import OutgoingMessage
     from trio_mqtt._protocol.server_info import ServerInfo
 
@@ -271,7 +276,7 @@ class Client:
 
     def subscribe(  # noqa: PLR0913 - the options of the standard and of the buffer
         self,
-        *topic_filters: str,
+        *topic_filters: str | TopicFilter,
         qos: int = 0,
         no_local: bool = False,
         retain_as_published: bool = False,
@@ -280,6 +285,7 @@ class Client:
         overflow: Literal["wait", "drop_oldest", "drop_newest"] = "wait",
         ack: Literal["when_done", "manual", "on_receipt"] = "when_done",
         keep: bool | None = None,
+        user_properties: Iterable[tuple[str, str]] = (),
     ) -> AbstractAsyncContextManager[Subscription]:
         """Subscribe for the time of an ``async with`` block, which gets a `Subscription`.
 
@@ -288,7 +294,7 @@ class Client:
         normally. An entry that is cancelled or partly refused unsubscribes what was granted.
 
         Args:
-            *topic_filters: one or more Topic Filters.
+            *topic_filters: one or more Topic Filters; a `TopicFilter` has options of its own.
             qos: the highest QoS with which messages are to come.
             no_local: leave out messages that this client published (MQTT 5.0).
             retain_as_published: keep the RETAIN flag as the publisher set it (MQTT 5.0).
@@ -301,6 +307,7 @@ class Client:
                 ``"on_receipt"``, once it is in the buffer.
             keep: whether the Topic Filter stays subscribed on exit, so that the Server queues for
                 it; by default if the caller has given the client a `Session`.
+            user_properties: name and value pairs for SUBSCRIBE (MQTT 5.0).
 
         Raises:
             SubscribeRejected: on entry; the Server refused a Topic Filter.
@@ -317,18 +324,29 @@ class Client:
             overflow=overflow,
             ack=ack,
             keep=keep,
+            user_properties=user_properties,
         )
         return SubscriptionManager(self._supervisor, topic_filters, options)
 
     @enable_ki_protection
-    async def unsubscribe(self, *topic_filters: str) -> None:
+    async def unsubscribe(
+        self, *topic_filters: str, user_properties: Iterable[tuple[str, str]] = ()
+    ) -> UnsubscribeResult:
         """Send UNSUBSCRIBE and wait for UNSUBACK, whoever subscribed to these Topic Filters.
 
         A subscription that holds one gets nothing more for it. Cancelled, only the waiting ends.
 
+        Args:
+            *topic_filters: one or more Topic Filters.
+            user_properties: name and value pairs for UNSUBSCRIBE (MQTT 5.0).
+
+        Returns:
+            What the Server said.
+
         Raises:
             UnsubscribeRejected: the Server refused one.
-            LocalProtocolError: one is no Topic Filter.
+            LocalProtocolError: one is no Topic Filter, or the standard forbids something else.
+            FeatureNotSupported: below MQTT 5.0 there are no `user_properties`.
             PacketTooLarge: the Server takes no UNSUBSCRIBE with so many.
             ConnectionLost: the client failed.
         """
@@ -340,7 +358,14 @@ class Client:
         self._deliveries.check_open()
         subscriptions = self._supervisor.session._subscriptions
         routes = self._deliveries.routes
-        await Unsubscription(self._sending, routes, subscriptions, topic_filters).run()
+        properties = as_spoken(
+            Properties(user_properties=as_pairs(user_properties)),
+            self.server.protocol,
+            self._deliveries.unsupported,
+            "UNSUBSCRIBE",
+        )
+        packet = Unsubscribe(0, topic_filters, properties)
+        return await Unsubscription(self._sending, routes, subscriptions, packet).run()
 
     # -- request and response -----------------------------------------------------------------
 

@@ -16,7 +16,7 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from trio_mqtt._client._outgoing import PublishOptions, result_of
-from trio_mqtt._client._requests import Grant, SubscribeOptions, check_subscription
+from trio_mqtt._client._requests import Grant, SubscribeOptions
 from trio_mqtt._client._subscribing import SubscriptionManager
 from trio_mqtt._client._subscription import Subscription
 from trio_mqtt._enums import MQTT_5, ReasonCode, RetainHandling
@@ -150,8 +150,7 @@ class ResponseChannel:
     def begin(self) -> None:
         """Send SUBSCRIBE, if that was not done."""
         if not self._begun:
-            server = self._sending.server
-            check_subscription((self.inbox.topic,), _OPTIONS, server, self._deliveries.routes)
+            self._manager.check(self._sending.server)
             self._begun = True
             _, self._grants = self._manager._begin()
 

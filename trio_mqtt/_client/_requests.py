@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
+from trio_mqtt._client._options import as_pairs
+from trio_mqtt._client._versions import as_spoken
 from trio_mqtt._enums import MQTT_5, QoS, ReasonCode, RetainHandling
 from trio_mqtt._errors import (
     FeatureNotSupported,
@@ -15,7 +17,7 @@ from trio_mqtt._errors import (
     PacketTooLarge,
     UserProperties,
 )
-from trio_mqtt._topics import check_topic_filter, split_share
+from trio_mqtt._topics import split_share
 from trio_mqtt.packets import Properties, Subscribe, SubscriptionRequest, Unsubscribe, encode
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from trio_mqtt._client._buffer import Overflow
     from trio_mqtt._client._routes import Route, Routes
     from trio_mqtt._client._subscription import Ack
+    from trio_mqtt._client._versions import UnsupportedProperties
     from trio_mqtt._protocol.exchanges import Request
     from trio_mqtt._protocol.server_info import ServerInfo
 
@@ -42,6 +45,7 @@ class SubscribeOptions:
     )
     ack: Ack = attrs.field(validator=attrs.validators.in_(("when_done", "manual", "on_receipt")))
     keep: bool | None
+    user_properties: UserProperties = attrs.field(default=(), converter=as_pairs)
 
 
 @attrs.define(eq=False)
@@ -67,6 +71,13 @@ class Grant:
     reason_string: str | None = None
     user_properties: UserProperties = ()
     failure: Exception | None = None
+
+    def withdraw(self) -> None:
+        """It was not sent, after all."""
+        if self.route.pending is self:
+            self.route.pending = None
+        if self.earlier is not None:
+            self.route.options = self.earlier
 
     def answer(self, request: Request) -> None:
         """Take the SUBACK, or the failure, to the route and to whoever waits."""
@@ -95,11 +106,14 @@ def subscribe_packet(
         options = attrs.evolve(options, retain_handling=retain_handling)
     known = server.subscription_identifier_available and route.identifier is not None
     identifiers = (route.identifier,) if known and route.identifier else ()
-    return Subscribe(0, (options,), Properties(subscription_identifiers=identifiers))
+    properties = Properties(
+        subscription_identifiers=identifiers, user_properties=route.user_properties
+    )
+    return Subscribe(0, (options,), properties)
 
 
 def check_subscription(
-    topic_filters: tuple[str, ...], options: SubscribeOptions, server: ServerInfo, routes: Routes
+    requests: tuple[SubscriptionRequest, ...], server: ServerInfo, routes: Routes
 ) -> None:
     """Refuse what the standard or the Server does not allow, before anything is sent.
 
@@ -107,34 +121,32 @@ def check_subscription(
         LocalProtocolError: the standard forbids it.
         FeatureNotSupported: the Server does not have what it needs.
     """
-    if not topic_filters:
+    if not requests:
         message = "subscribe needs at least one Topic Filter"
         raise LocalProtocolError(message, statement="MQTT-3.8.3-2")
-    if options.qos not in (0, 1, 2):
-        message = f"qos is {options.qos!r}; it must be 0, 1 or 2"
-        raise LocalProtocolError(message, statement="3.8.3.1")
-    plain = options.retain_handling == RetainHandling.SEND_ON_SUBSCRIBE
-    if server.protocol is not MQTT_5 and (
-        options.no_local or options.retain_as_published or not plain
-    ):
-        message = f"{server.protocol.title} subscriptions have no option but the QoS"
-        raise FeatureNotSupported(message)
-    for topic_filter in topic_filters:
-        check_topic_filter(topic_filter)
-        check_available(topic_filter, server)
-        _check_options(topic_filter, options, routes.get(topic_filter))
+    for request in requests:
+        if request.qos not in (0, 1, 2):
+            message = f"qos is {request.qos!r}; it must be 0, 1 or 2"
+            raise LocalProtocolError(message, statement="3.8.3.1")
+        plain = SubscriptionRequest(request.topic_filter, request.qos)
+        if server.protocol is not MQTT_5 and request != plain:
+            message = f"{server.protocol.title} subscriptions have no option but the QoS"
+            raise FeatureNotSupported(message)
+        check_available(request.topic_filter, server)
+        _check_options(request, routes.get(request.topic_filter))
 
 
-def _check_options(topic_filter: str, options: SubscribeOptions, route: Route | None) -> None:
-    if options.no_local and split_share(topic_filter)[0] is not None:
+def _check_options(request: SubscriptionRequest, route: Route | None) -> None:
+    topic_filter = request.topic_filter
+    if request.no_local and split_share(topic_filter)[0] is not None:
         message = f"no_local cannot be used with the shared subscription {topic_filter!r}"
         raise LocalProtocolError(message, statement="MQTT-3.8.3-4")
     if (
         route is not None
         and route.subscriptions
         and (
-            route.options.no_local != options.no_local
-            or route.options.retain_as_published != options.retain_as_published
+            route.options.no_local != request.no_local
+            or route.options.retain_as_published != request.retain_as_published
         )
     ):
         message = (
@@ -148,9 +160,9 @@ def check_available(topic_filter: str, server: ServerInfo) -> None:
     """Raise FeatureNotSupported if the Server has no subscriptions of this kind (3.2.2.3)."""
     lacks = None
     if not server.shared_subscription_available and split_share(topic_filter)[0] is not None:
-        lacks = "shared subscriptions"
+        lacks = "shared subscriptions (Shared Subscription Available is 0)"
     elif not server.wildcard_subscription_available and set("+#") & set(topic_filter):
-        lacks = "wildcards"
+        lacks = "wildcards (Wildcard Subscription Available is 0)"
     if lacks is not None:
         message = f"cannot subscribe to {topic_filter!r}: the server has no {lacks}"
         raise FeatureNotSupported(message)
@@ -161,19 +173,31 @@ def check_size(packet: Subscribe | Unsubscribe, server: ServerInfo, server_name:
     size = len(encode(attrs.evolve(packet, packet_id=1), server.protocol))
     limit = server.maximum_packet_size
     if limit is not None and size > limit:
-        name = type(packet).__name__.upper()
         text = (
-            f"the {name} would take {size} bytes, and {server_name} granted a Maximum "
+            f"the {name_of(packet)} would take {size} bytes, and {server_name} granted a Maximum "
             f"Packet Size of {limit}; use shorter Topic Filters"
         )
         raise PacketTooLarge(text, size=size, limit=limit)
 
 
+def name_of(packet: Subscribe | Unsubscribe) -> str:
+    """What the standard calls the packet."""
+    return type(packet).__name__.upper()
+
+
 def why_not(
-    packet: Subscribe | Unsubscribe, server: ServerInfo, server_name: str
+    packet: Subscribe | Unsubscribe,
+    server: ServerInfo,
+    server_name: str,
+    unsupported: UnsupportedProperties,
 ) -> MQTTError | None:
-    """Why a Server takes no such request, or None."""
+    """Have a request say only what this Server has; says why it takes none, or None."""
+    if not server.subscription_identifier_available:
+        packet.properties = attrs.evolve(packet.properties, subscription_identifiers=())
     try:
+        packet.properties = as_spoken(
+            packet.properties, server.protocol, unsupported, name_of(packet)
+        )
         if isinstance(packet, Subscribe):
             for request in packet.requests:
                 check_available(request.topic_filter, server)

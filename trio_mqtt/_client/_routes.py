@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from trio_mqtt._client._message import Message
     from trio_mqtt._client._requests import Grant
     from trio_mqtt._client._subscription import Subscription
+    from trio_mqtt._errors import UserProperties
     from trio_mqtt._protocol.records import KeptSubscription
     from trio_mqtt.packets import SubscriptionRequest
 
@@ -41,6 +42,7 @@ class Route:
         kept: whether it stays subscribed when the last block has left.
         asked: counts the SUBSCRIBEs for it.
         turn: counts deliveries of a shared one, for taking turns.
+        user_properties: what the last SUBSCRIBE had of them, and the next one has.
     """
 
     topic_filter: str
@@ -53,6 +55,7 @@ class Route:
     kept: bool = False
     asked: int = 0
     turn: int = 0
+    user_properties: UserProperties = ()
 
     def receivers(self) -> list[Subscription]:
         """Who gets the next message."""

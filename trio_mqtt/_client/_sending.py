@@ -16,7 +16,7 @@ from trio_mqtt._errors import MessageDropped, MQTTError, QueueFull
 from trio_mqtt._protocol.exchanges import OutgoingMessage, Request
 from trio_mqtt._protocol.handshakes import SenderState
 from trio_mqtt._protocol.sender import OUTPUT_HIGH_WATER
-from trio_mqtt.packets import NO_PROPERTIES, SubAck, Subscribe, UnsubAck, Unsubscribe
+from trio_mqtt.packets import SubAck, Subscribe, UnsubAck, Unsubscribe
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -105,10 +105,8 @@ class Sending:
         waiting = list(requests)
         requests.clear()
         for request in waiting:
-            packet = request.packet
-            if isinstance(packet, Subscribe) and not server.subscription_identifier_available:
-                packet.properties = NO_PROPERTIES
-            request.failure = why_not(packet, server, self.server_name)
+            unsupported = self._maker.unsupported
+            request.failure = why_not(request.packet, server, self.server_name, unsupported)
             if request.failure is None:
                 requests.append(request)
             else:
@@ -311,6 +309,10 @@ class Sending:
 
     # -- requests -----------------------------------------------------------------------------
 
+    def check(self, packet: Subscribe | Unsubscribe) -> None:
+        """Raise PacketTooLarge if the Server does not take so much."""
+        check_size(packet, self.server, self.server_name)
+
     @enable_ki_protection
     def request(
         self,
@@ -330,7 +332,7 @@ class Sending:
             LocalProtocolError: the standard forbids it.
             PacketTooLarge: the Server does not take so much.
         """
-        check_size(packet, self.server, self.server_name)
+        self.check(packet)
         count = len(packet.requests if isinstance(packet, Subscribe) else packet.topic_filters)
         request = Request(packet, count, listener)
         request.stored_in = stored_in

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 import trio
 from trio.lowlevel import enable_ki_protection
 
+from trio_mqtt._client._filters import subscription_requests
 from trio_mqtt._client._outgoing import own_instance
 from trio_mqtt._client._requests import (
     Grant,
@@ -17,23 +18,29 @@ from trio_mqtt._client._requests import (
     subscribe_packet,
 )
 from trio_mqtt._client._routes import Route
+from trio_mqtt._client._subscription import SubscribeResult
 from trio_mqtt._client._unsubscribing import unsubscribe
+from trio_mqtt._client._versions import as_spoken
 from trio_mqtt._enums import MQTT_5, ReasonCode, RetainHandling
 from trio_mqtt._errors import (
     MQTTError,
+    PacketTooLarge,
     SubscribeRejected,
 )
 from trio_mqtt._topics import split_share
-from trio_mqtt.packets import SubscriptionRequest
+from trio_mqtt.packets import Properties, Subscribe, SubscriptionRequest, encode
 
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from trio_mqtt._client._filters import TopicFilter
     from trio_mqtt._client._message import Message
     from trio_mqtt._client._session_records import Change
     from trio_mqtt._client._subscription import Subscription
     from trio_mqtt._client._supervisor import Supervisor
+    from trio_mqtt._errors import UserProperties
     from trio_mqtt._protocol.exchanges import Request
+    from trio_mqtt._protocol.server_info import ServerInfo
 
 _WRONG_USE: Final = (
     "client.subscribe(...) is an asynchronous context manager; write "
@@ -55,7 +62,7 @@ class SubscriptionManager:
     def __init__(
         self,
         supervisor: Supervisor,
-        topic_filters: tuple[str, ...],
+        topic_filters: tuple[str | TopicFilter, ...],
         options: SubscribeOptions,
         subscription: Subscription | None = None,
     ) -> None:
@@ -66,7 +73,11 @@ class SubscriptionManager:
         self._session = supervisor.session
         keep = options.keep
         self._keep = not self._session._ephemeral if keep is None else keep
-        self._topic_filters = tuple(dict.fromkeys(topic_filters))
+        self._given_filters = topic_filters
+        self._wanted: tuple[SubscriptionRequest, ...] = ()
+        self._user_properties: UserProperties = ()
+        # What `_join` wants to be sent, with the batch of the journal before it.
+        self._asked: list[tuple[Subscribe, int, Grant, Change | None]] = []
         self._options = options
         self._joined: list[Route] = []
         self._given = subscription
@@ -81,6 +92,20 @@ class SubscriptionManager:
 
     # -- entry --------------------------------------------------------------------------------
 
+    def check(self, server: ServerInfo) -> None:
+        """Refuse what the standard or the Server does not allow, before anything is sent."""
+        self._wanted = subscription_requests(self._given_filters, self._options)
+        check_subscription(self._wanted, server, self._routes)
+        properties = as_spoken(
+            Properties(user_properties=self._options.user_properties),
+            server.protocol,
+            self._deliveries.unsupported,
+            "SUBSCRIBE",
+        )
+        self._user_properties = properties.user_properties
+        if self._user_properties:  # encoding refuses what the standard forbids
+            encode(Subscribe(1, self._wanted, properties), server.protocol)
+
     @enable_ki_protection
     async def __aenter__(self) -> Subscription:
         """Subscribe and wait for SUBACK; see `Client.subscribe`."""
@@ -88,7 +113,7 @@ class SubscriptionManager:
             message = "this subscription was entered before; call client.subscribe again"
             raise RuntimeError(message)
         server = await self._supervisor.wait_known()
-        check_subscription(self._topic_filters, self._options, server, self._routes)
+        self.check(server)
         subscription, grants = self._begin()
         try:
             for grant in grants:
@@ -105,21 +130,23 @@ class SubscriptionManager:
     def _begin(self) -> tuple[Subscription, list[Grant]]:
         """Join the routes, before SUBSCRIBE: messages may come before SUBACK (3.8.4)."""
         options = self._options
-        names = ", ".join(repr(each) for each in self._topic_filters)
+        topic_filters = tuple(each.topic_filter for each in self._wanted)
+        names = ", ".join(repr(each) for each in topic_filters)
         subscription = self._subscription = self._given or self._deliveries.new_subscription(
             f"subscription to {names}", options
         )
         self._deliveries.subscriptions.add(subscription)
         grants: list[Grant] = []
         try:
-            for topic_filter in self._topic_filters:
-                grant = self._join(subscription, topic_filter)
+            for wanted in self._wanted:
+                grant = self._join(subscription, wanted)
                 if grant is not None:
                     grants.append(grant)
+            self._ask()
         except BaseException:
             self._leave()
             raise
-        self._claimed = self._deliveries.unclaimed.claim(subscription, self._topic_filters)
+        self._claimed = self._deliveries.unclaimed.claim(subscription, topic_filters)
         return subscription, grants
 
     def _new_route(self, wanted: SubscriptionRequest) -> Route:
@@ -135,16 +162,9 @@ class SubscriptionManager:
         self._routes.add(route)
         return route
 
-    def _join(self, subscription: Subscription, topic_filter: str) -> Grant | None:
+    def _join(self, subscription: Subscription, wanted: SubscriptionRequest) -> Grant | None:
         """Join or make the route of a filter; subscribe if the Server has less than wanted."""
-        options = self._options
-        wanted = SubscriptionRequest(
-            topic_filter,
-            options.qos,
-            options.no_local,
-            options.retain_as_published,
-            options.retain_handling,
-        )
+        topic_filter = wanted.topic_filter
         route = self._routes.get(topic_filter) or self._new_route(wanted)
         server = self._sending.server
         asked = route.granted is not None or route.pending is not None
@@ -163,6 +183,7 @@ class SubscriptionManager:
         earlier = route.options if asked else None
         grant = Grant(route, earlier)
         route.options = wanted
+        route.user_properties = self._user_properties
         route.pending = grant
         route.asked += 1
         change = self._session._subscriptions.ask(route.identifier, wanted) if self._keep else None
@@ -171,9 +192,28 @@ class SubscriptionManager:
             stored_in = self._session._note_record()  # the identifier is never used again
 
         packet = subscribe_packet(route, server, handling)
-        answered = partial(self._answered, grant, change)
-        self._sending.request(packet, answered, stored_in=stored_in)
+        self._asked.append((packet, stored_in, grant, change))
         return grant
+
+    def _ask(self) -> None:
+        """Send SUBSCRIBEs, all or none.
+
+        Each Topic Filter has one of its own, as each has its own Subscription Identifier; and
+        some Servers take no more than one. Several in one would mean the same (MQTT-3.8.4-5).
+        """
+        asked, self._asked = self._asked, []
+        try:
+            for packet, *_ in asked:
+                self._sending.check(packet)
+        except PacketTooLarge:
+            for _, _, grant, change in asked:
+                grant.withdraw()
+                if change is not None:
+                    self._session._subscriptions.take_back(change)
+            raise
+        for packet, stored_in, grant, change in asked:
+            answered = partial(self._answered, grant, change)
+            self._sending.request(packet, answered, stored_in=stored_in)
 
     def _answered(self, grant: Grant, change: Change | None, request: Request) -> None:
         grant.answer(request)
@@ -212,6 +252,15 @@ class SubscriptionManager:
                 self._session._subscriptions.keep(route.identifier, route.options)
         subscription._granted = {
             route.topic_filter: route.granted for route in self._joined if route.granted is not None
+        }
+        subscription._answers = {
+            grant.route.topic_filter: SubscribeResult(
+                reason_code=grant.reason_code,
+                reason_string=grant.reason_string,
+                user_properties=grant.user_properties,
+            )
+            for grant in grants
+            if grant.reason_code is not None
         }
 
     # -- exit ---------------------------------------------------------------------------------

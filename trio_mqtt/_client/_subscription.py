@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from trio_mqtt._client._message import Message
     from trio_mqtt._client._outgoing import Publish
     from trio_mqtt._enums import QoS
-    from trio_mqtt._errors import MQTTError
+    from trio_mqtt._errors import MQTTError, UserProperties
     from trio_mqtt.packets import Properties
 
 Ack = Literal["when_done", "manual", "on_receipt"]
@@ -36,6 +36,21 @@ Ack = Literal["when_done", "manual", "on_receipt"]
 _MOST_CALLS: Final = 64
 _MOST_SECONDS: Final = 0.001
 _logger = logging.getLogger("trio_mqtt")
+
+
+@attrs.frozen(kw_only=True)
+class SubscribeResult:
+    """What the Server said to a Topic Filter that it accepted.
+
+    Attributes:
+        reason_code: the QoS granted, as a Reason Code.
+        reason_string: the Server's own words, or None.
+        user_properties: those of the SUBACK.
+    """
+
+    reason_code: ReasonCode
+    reason_string: str | None = None
+    user_properties: UserProperties = ()
 
 
 @attrs.frozen(kw_only=True)
@@ -79,6 +94,7 @@ class Subscription:
     ) -> None:
         self._name = name
         self._granted: dict[str, QoS] = {}
+        self._answers: dict[str, SubscribeResult] = {}
         self._deliveries = deliveries
         self._ack = ack
         self._buffer = Buffer(name, buffer, overflow)
@@ -98,6 +114,14 @@ class Subscription:
     def granted(self) -> Mapping[str, QoS]:
         """Each Topic Filter and the QoS that the Server granted as the block began (3.9.3)."""
         return dict(self._granted)
+
+    @property
+    def answers(self) -> Mapping[str, SubscribeResult]:
+        """What the Server said to each Topic Filter for which the block sent a SUBSCRIBE (3.9).
+
+        It sends none for what another block has subscribed already.
+        """
+        return dict(self._answers)
 
     def statistics(self) -> SubscriptionStatistics:
         """Counters and gauges, as of now."""

@@ -5,15 +5,25 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+import attrs
 import trio
 
-from trio_mqtt._errors import MQTTError, PacketTooLarge, UnsubscribeRejected
+from trio_mqtt._enums import ReasonCode
+from trio_mqtt._errors import (
+    FeatureNotSupported,
+    MQTTError,
+    PacketTooLarge,
+    UnsubscribeRejected,
+)
 from trio_mqtt.packets import Unsubscribe
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from trio_mqtt._client._routes import Routes
     from trio_mqtt._client._sending import Sending
     from trio_mqtt._client._session_records import Change, KeptSubscriptions
+    from trio_mqtt._errors import UserProperties
     from trio_mqtt._protocol.exchanges import Request
 
 _logger = logging.getLogger("trio_mqtt")
@@ -49,6 +59,22 @@ def unsubscribe(sending: Sending, subscriptions: KeptSubscriptions, change: Chan
     return answered
 
 
+@attrs.frozen(kw_only=True)
+class UnsubscribeResult:
+    """What the Server said to an UNSUBSCRIBE that it accepted.
+
+    Attributes:
+        reason_codes: each Topic Filter and SUCCESS, or NO_SUBSCRIPTION_EXISTED; always SUCCESS
+            below MQTT 5.0, where the Server says nothing.
+        reason_string: the Server's own words, or None.
+        user_properties: those of the UNSUBACK.
+    """
+
+    reason_codes: Mapping[str, ReasonCode]
+    reason_string: str | None = None
+    user_properties: UserProperties = ()
+
+
 class Unsubscription:
     """An UNSUBSCRIBE that somebody asks for; see `Client.unsubscribe`.
 
@@ -56,7 +82,10 @@ class Unsubscription:
         sending: where it goes.
         routes: the subscriptions by Topic Filter.
         subscriptions: what the Session remembers of them.
-        topic_filters: what it unsubscribes.
+        packet: the UNSUBSCRIBE.
+
+    Raises:
+        LocalProtocolError: the standard forbids it.
     """
 
     def __init__(
@@ -64,8 +93,11 @@ class Unsubscription:
         sending: Sending,
         routes: Routes,
         subscriptions: KeptSubscriptions,
-        topic_filters: tuple[str, ...],
+        packet: Unsubscribe,
     ) -> None:
+        sending.check(packet)  # before anything changes
+        topic_filters = packet.topic_filters
+        self._packet = packet
         self._sending = sending
         self._routes = routes
         self._subscriptions = subscriptions
@@ -75,15 +107,10 @@ class Unsubscription:
         }
         self._changes = {each: subscriptions.leave(each) for each in dict.fromkeys(topic_filters)}
 
-    async def run(self) -> None:
+    async def run(self) -> UnsubscribeResult:
         """Send it and wait for UNSUBACK; cancelled, only the waiting ends."""
         stored_in = max(each.stored_in for each in self._changes.values())
-        packet = Unsubscribe(0, self._topic_filters)
-        try:
-            answer = await self._sending.ask(packet, self._take_answer, stored_in=stored_in)
-        except PacketTooLarge:
-            self._take_back()
-            raise
+        answer = await self._sending.ask(self._packet, self._take_answer, stored_in=stored_in)
         reasons = {
             topic_filter: code
             for topic_filter, code in zip(self._topic_filters, answer.reason_codes, strict=False)
@@ -97,6 +124,12 @@ class Unsubscription:
                 reason_string=answer.properties.reason_string,
                 user_properties=answer.properties.user_properties,
             )
+        codes = answer.reason_codes or [ReasonCode.SUCCESS] * len(self._topic_filters)
+        return UnsubscribeResult(
+            reason_codes=dict(zip(self._topic_filters, codes, strict=True)),
+            reason_string=answer.properties.reason_string,
+            user_properties=answer.properties.user_properties,
+        )
 
     def _take_back(self) -> None:
         """The Server takes no such packet, so it never comes to know."""
@@ -106,7 +139,8 @@ class Unsubscription:
     def _take_answer(self, request: Request) -> None:
         """Stop routing what the Server does not send any more; it has not refused that."""
         if request.answer is None:
-            if isinstance(request.failure, PacketTooLarge):  # on another connection
+            if isinstance(request.failure, PacketTooLarge | FeatureNotSupported):
+                # On another connection than the one that it was made for.
                 self._take_back()
             return
         codes = request.answer.reason_codes
