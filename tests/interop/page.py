@@ -158,7 +158,7 @@ def write_page(results: Results) -> str:
             *_table(["Check", *(kind.name for kind in SERVERS)], matrix),
             REASONS,
             *(
-                f"{number}. {_reason(kind, deviation)}\n"
+                f"{number}. {reason(kind, deviation)}\n"
                 for (kind, deviation), number in numbers.items()
             ),
         ]
@@ -171,7 +171,8 @@ def _deviations() -> Iterator[tuple[ServerKind, Deviation]]:
             yield kind, deviation
 
 
-def _reason(kind: ServerKind, deviation: Deviation) -> str:
+def reason(kind: ServerKind, deviation: Deviation) -> str:
+    """What a server does differently, and where."""
     title = CHECKS[deviation.check].title
     when = "sometimes. " if deviation.when == "sometimes" else ""
     return f"**{kind.name}**, *{title}*{_where(kind, deviation)}: {when}{deviation.reason}"
