@@ -217,7 +217,10 @@ class MessageMaker:
             )
             raise FeatureNotSupported(message)
         if retain and not server.retain_available:  # MQTT-3.2.2-14
-            message = f"cannot publish with retain: {self.server_name} has no retained messages"
+            message = (
+                f"cannot publish with retain: {self.server_name} has no retained messages "
+                "(Retain Available is 0)"
+            )
             raise FeatureNotSupported(message)
         limit = server.maximum_packet_size or LARGEST_PACKET
         if size + _FIXED > limit:  # MQTT-3.2.2-15
