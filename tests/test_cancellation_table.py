@@ -37,6 +37,7 @@ TESTS: Final = {
     "`Subscription.receive`": "test_receive",
     "`Session.settle`": "test_settle",
     "`Client.wait_connected`": "test_wait_connected",
+    "`Client.reauthenticate`": "test_reauthenticate",
     "A loop over an `EventStream`": "test_a_loop_over_events",
 }
 

@@ -37,6 +37,7 @@ PUBLIC_MODULES: Final = (
     "trio_mqtt.events",
     "trio_mqtt.opentelemetry",
     "trio_mqtt.packets",
+    "trio_mqtt.scram",
     "trio_mqtt.testing",
 )
 LONGEST_RUN: Final = 20.0

@@ -235,6 +235,24 @@ async def test_device_that_dies(url: str) -> None:
             pass
 
 
+# -- enhanced authentication ---------------------------------------------------------------------
+
+
+async def test_scram_login() -> None:
+    output = await output_of("scram_login.py")
+    assert output.startswith("logged in as alice\nauthenticated again\n")
+    assert "refused the connection with 0x87 (not authorized)" in output
+
+
+# -- a redirection -------------------------------------------------------------------------------
+
+
+async def test_redirected() -> None:
+    output = await output_of("redirected.py")
+    lines = [line for line in output.splitlines() if not line.startswith("mqtt://")]
+    assert lines == ["received 1", "received 2", "on the new server", "received 3", "received 4"]
+
+
 # -- requests ------------------------------------------------------------------------------------
 
 

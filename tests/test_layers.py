@@ -24,7 +24,7 @@ LAYERS: Final = (
     {"_transports"},
     {"_client"},
     {""},  # trio_mqtt/__init__.py, the public names
-    {"testing", "opentelemetry"},  # on the public names, as users' tests and programs are
+    {"testing", "opentelemetry", "scram"},  # on the public names, as users' programs are
     {"_cli", "__main__"},
 )
 """From the bottom up; a name is that of a module or package right under trio_mqtt."""

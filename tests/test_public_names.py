@@ -21,6 +21,7 @@ PUBLIC_MODULES: Final = (
     "trio_mqtt.events",
     "trio_mqtt.opentelemetry",
     "trio_mqtt.packets",
+    "trio_mqtt.scram",
     "trio_mqtt.testing",
 )
 

@@ -36,6 +36,7 @@ from trio_mqtt._enums import (
     RetainHandling,
 )
 from trio_mqtt._errors import (
+    AuthenticationFailed,
     ConnectFailed,
     ConnectionLost,
     ConnectRejected,
@@ -64,6 +65,7 @@ __all__ = [
     "MQTT_3_1",
     "MQTT_3_1_1",
     "MQTT_5",
+    "AuthenticationFailed",
     "Client",
     "ClientStatistics",
     "ConnectFailed",

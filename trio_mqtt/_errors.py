@@ -62,6 +62,13 @@ class ConnectRejected(MQTTError):
         self.user_properties = user_properties
 
 
+class AuthenticationFailed(MQTTError):
+    """Enhanced authentication failed on our side (4.12): the Server has not proved who it is.
+
+    Or it asked for what the `auth` of the client cannot answer. An `abc.AuthExchange` raises it.
+    """
+
+
 class ConnectionLost(MQTTError, trio.BrokenResourceError):
     """The Network Connection ended without our asking.
 

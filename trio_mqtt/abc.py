@@ -6,6 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, Protocol
 
+import attrs
+
+from trio_mqtt._errors import AuthenticationFailed
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from contextlib import AbstractAsyncContextManager
@@ -38,6 +42,89 @@ class Connector(Protocol):
     def __call__(self) -> AbstractAsyncContextManager[trio.abc.Stream]:
         """Connect when entered; on failure raise `OSError` or `ConnectFailed`."""
         ...
+
+
+def _as_pairs(pairs: Iterable[tuple[str, str]]) -> UserProperties:
+    return tuple((name, value) for name, value in pairs)
+
+
+@attrs.frozen
+class AuthData:
+    """What one packet of an authentication exchange carries (3.15.2.2).
+
+    Attributes:
+        data: the Authentication Data, which only the method understands, or None.
+        reason_string: words for people, or None. CONNECT has none.
+        user_properties: name and value pairs.
+    """
+
+    data: bytes | None = attrs.field(default=None, repr=False)
+    reason_string: str | None = attrs.field(default=None, kw_only=True)
+    user_properties: UserProperties = attrs.field(default=(), converter=_as_pairs, kw_only=True)
+
+
+class AuthExchange(ABC):
+    """One exchange of enhanced authentication, from its beginning to its end (4.12).
+
+    `Authenticator.begin` makes one for each attempt. Its methods are called in this order: `start`
+    once, `answer` for each challenge, `finish` once if the Server is content. They may wait, for a
+    token perhaps: the client reads on meanwhile. Before CONNACK all of it has to be done within the
+    `connect_timeout` of the client; later on each step, but for `start`, whose time is that of the
+    caller of `Client.reauthenticate`.
+
+    An `OSError` in one of them counts as a lost connection, which is made again; an `MQTTError`,
+    such as `AuthenticationFailed`, ends the client. What `start` raises later on is the caller's.
+    """
+
+    @abstractmethod
+    async def start(self) -> AuthData | bytes | None:
+        """What the Client says first, in CONNECT or in the AUTH that begins a new exchange.
+
+        Returns:
+            The Authentication Data, perhaps with more; None if the Server speaks first.
+        """
+
+    async def answer(self, challenge: AuthData) -> AuthData | bytes | None:
+        """The answer to an AUTH in which the Server asks for more; by default there is none.
+
+        Raises:
+            AuthenticationFailed: the Server may not ask for that, or is not the right one.
+        """
+        del challenge
+        raise AuthenticationFailed("the server asks for more, and the method has no more to say")
+
+    async def finish(self, outcome: AuthData) -> None:
+        """Check what the Server says last, as it accepts the Client; by default nothing.
+
+        The connection does not count before this returns: where the Server has to prove something,
+        too, it has to be checked here that it did.
+
+        Args:
+            outcome: what came with CONNACK or, in a later exchange, with the last AUTH.
+
+        Raises:
+            AuthenticationFailed: the Server is not the right one.
+        """
+        del outcome
+
+
+class Authenticator(ABC):
+    """Proves to the Server who the client is, in as many steps as that takes (4.12).
+
+    It is the argument `auth` of `open_client`, and needs MQTT 5.0.
+
+    Attributes:
+        method: the Authentication Method, such as ``SCRAM-SHA-256``; both sides have to know it.
+        retry_refused: whether a refusal (0x86 or 0x87) is worth another attempt, since that will
+            say something else: a new token, say. Otherwise a refusal ends the client.
+    """
+
+    method: str
+    retry_refused: bool = False
+
+    @abstractmethod
+    def begin(self) -> AuthExchange:
+        """Begin an exchange, for a connection or on one; it shares nothing with earlier ones."""
 
 
 class Storage(ABC):

@@ -13,6 +13,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from tests.client.authenticators import METHOD, Riddles, Sphinx
 from tests.client.moments import (
     PATIENCE,
     Alarm,
@@ -23,6 +24,7 @@ from tests.client.moments import (
     at_every_moment,
     cancelled_at,
     received,
+    sent,
 )
 from tests.client.storages import DictStorage
 from tests.client.support import open_once
@@ -32,6 +34,7 @@ from trio_mqtt import (
     Client,
     Message,
     Protocol,
+    ReasonCode,
     Reconnect,
     Session,
     SQLiteStorage,
@@ -39,6 +42,7 @@ from trio_mqtt import (
 )
 from trio_mqtt.events import MessageReleased
 from trio_mqtt.packets import (
+    Auth,
     ConnAck,
     Disconnect,
     Properties,
@@ -507,6 +511,38 @@ async def test_a_timed_out_wait_takes_nothing(autojump_clock: MockClock) -> None
             server.publish("a", str(number))
             with trio.fail_after(PATIENCE):
                 assert (await messages.receive()).text() == str(number)
+
+
+async def test_reauthenticate(autojump_clock: MockClock) -> None:
+    async def scenario(moment: int) -> bool:
+        sphinx, auth = Sphinx(), Riddles()
+        async with open_server() as server:
+            server.authentication_methods[METHOD] = sphinx.begin
+            async with open_once(
+                connector=server.connect, client_id="c", keep_alive=0, auth=auth
+            ) as client:
+                with cancelled_at(moment) as alarm:
+                    await client.reauthenticate()
+                await wait_all_tasks_blocked()
+                begun = len(sphinx.asked) == 2
+                assert begun or was_cancelled(alarm)
+                # What was begun has come to its end.
+                assert sent(server, Auth)[1:] == [
+                    Auth(code, Properties(authentication_method=METHOD, authentication_data=data))
+                    for code, data in (
+                        (ReasonCode.CONTINUE_AUTHENTICATION, b"riddle 1"),
+                        (ReasonCode.SUCCESS, b"well done"),
+                    )
+                    if begun
+                ]
+                with trio.fail_after(PATIENCE):
+                    await client.reauthenticate()
+                await assert_works(client)
+            await wait_all_tasks_blocked()
+            assert_clean_end(server)
+        return alarm.rang
+
+    await at_every_moment(scenario, at_least=12)
 
 
 async def test_a_loop_over_events(autojump_clock: MockClock) -> None:

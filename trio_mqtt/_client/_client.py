@@ -82,12 +82,29 @@ class Client:
             MQTTError: the client has failed: there will be none.
             trio.ClosedResourceError: the client is closed.
         """
-        await trio.lowlevel.checkpoint()
-        self._deliveries.check_open()
-        while self._supervisor.connection is None:
-            await self._supervisor.connected.wait()
-            self._deliveries.check_open()
+        await self._supervisor.wait_link()
         return self.server
+
+    async def reauthenticate(self) -> None:
+        """Prove anew who this client is, without a new connection (4.12.1).
+
+        It takes a new exchange of the `auth` of `open_client`, and returns when the Server is
+        content; other traffic goes on meanwhile. A call waits for an exchange that is under way,
+        and then has its own. Without a connection, or if that is lost meanwhile, it waits for the
+        next one, which begins with an exchange of its own.
+
+        Cancelled before AUTH is sent, nothing has happened; afterwards, only the waiting ends. What
+        the `auth` raises before that leaves this method as it is.
+
+        Raises:
+            LocalProtocolError: `open_client` was given no `auth`.
+            PacketTooLarge: the Server does not take so much.
+            AuthenticationFailed: the client has failed, since the Server did not prove who it is,
+                or asked what cannot be answered.
+            ConnectionLost: the client has failed, since the Server refused it.
+            trio.ClosedResourceError: the client is closed.
+        """
+        await self._supervisor.authenticating.reauthenticate()
 
     @asynccontextmanager
     async def events(self) -> AsyncGenerator[EventStream]:

@@ -14,10 +14,12 @@ from trio_mqtt._errors import ConnectFailed, ConnectRejected, MQTTError, RemoteP
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from trio_mqtt._client._authenticating import Authenticating
     from trio_mqtt._client._itinerary import Place
     from trio_mqtt._client._link import Link
     from trio_mqtt._client._options import ConnectOptions, Credentials
     from trio_mqtt._client._session import Session
+    from trio_mqtt.abc import Authenticator
     from trio_mqtt.packets import ConnAck, Connect
 
 
@@ -31,6 +33,7 @@ class Dialer:
         options: what the caller asked for.
         session: the Session.
         credentials: returns User Name and Password for each attempt.
+        authenticating: does enhanced authentication, if there is any.
         new_link: puts the MQTT connection on a stream.
         serve: serves a connection that the Server has accepted, to its end.
         is_elsewhere: whether a place has nothing of the Session, whatever is remembered.
@@ -42,6 +45,7 @@ class Dialer:
         session: Session,
         credentials: Callable[[Place], Awaitable[Credentials]],
         *,
+        authenticating: Authenticating,
         new_link: Callable[[str, trio.abc.Stream, Connect, Protocol], Link],
         serve: Callable[[Link], Awaitable[None]],
         is_elsewhere: Callable[[str], bool],
@@ -50,6 +54,7 @@ class Dialer:
         self._options = options
         self._session = session
         self._credentials = credentials
+        self._authenticating = authenticating
         self._new_link = new_link
         self._serve = serve
         self._link: Link | None = None
@@ -67,6 +72,8 @@ class Dialer:
             MQTTError: no connection could be made, or it was lost.
         """
         wanted = self._options.protocol or self._session._protocol
+        if wanted is None and self._options.auth is not None:
+            wanted = MQTT_5  # older versions would let the client in without it, or not at all
         if wanted is not None:
             await self._attempt(place, wanted, deadline)
             return
@@ -132,7 +139,9 @@ class Dialer:
             clean_start=self._is_elsewhere(place.name) or session._starts_clean(protocol),
             expiry=session._expiry,
         )
-        return self._options.connect_packet(protocol, terms, await self._credentials(place))
+        proof = await self._authenticating.begin(place, protocol)
+        credentials = await self._credentials(place)
+        return self._options.connect_packet(protocol, terms, credentials, proof)
 
     async def _converse(
         self,
@@ -147,9 +156,10 @@ class Dialer:
         place.progress.enter("CONNECT", f"saying {protocol.title}")
         try:
             unheard, session._unheard = session._unheard, True  # until there is an answer
-            connack = await link.handshake()
+            connack = await self._authenticating.handshake(link, place.progress)
             session._unheard = unheard
-            _check_connack(place.name, connack, link.connection.protocol, protocol)
+            answered = link.connection.protocol
+            _check_connack(place.name, connack, answered, protocol, self._options.auth)
             session._unheard = False
             scope.deadline = float("inf")
             await self._serve(link)
@@ -174,7 +184,9 @@ def _connecting_failed(error: Exception, name: str) -> MQTTError:
     return failed
 
 
-def _check_connack(name: str, connack: ConnAck, answered: Protocol, asked: Protocol) -> None:
+def _check_connack(
+    name: str, connack: ConnAck, answered: Protocol, asked: Protocol, auth: Authenticator | None
+) -> None:
     """Raise unless the Server accepted the connection, in the version asked for."""
     reason_code = connack.reason_code
     if not reason_code.is_failure:
@@ -185,6 +197,8 @@ def _check_connack(name: str, connack: ConnAck, answered: Protocol, asked: Proto
     properties = connack.properties
     words = f": {properties.reason_string}" if properties.reason_string else ""
     hint = HINTS.get(reason_code, "")
+    if auth is not None:
+        hint = _AUTH_HINTS.get(reason_code, hint).format(auth.method)
     message = f"{name} refused the connection with {reason_code.describe()}{words}{hint}"
     raise ConnectRejected(
         message,
@@ -204,3 +218,14 @@ HINTS: Final = {
     ReasonCode.KEEP_ALIVE_TIMEOUT: "; nothing of ours came through in time",
 }
 """What to do about some Reason Codes."""
+
+_AUTH_HINTS: Final = {
+    ReasonCode.BAD_AUTHENTICATION_METHOD: "; it does not know the method {!r} of auth",
+    ReasonCode.BAD_USER_NAME_OR_PASSWORD: "; check what auth proves by the method {!r}",
+    ReasonCode.NOT_AUTHORIZED: (
+        "; check what auth proves, whether the server knows its method {!r}, and what it allows "
+        "this client"
+    ),
+    ReasonCode.UNSUPPORTED_PROTOCOL_VERSION: "; auth needs MQTT 5.0",
+}
+"""What to do about some of them where there is enhanced authentication."""

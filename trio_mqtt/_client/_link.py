@@ -18,12 +18,13 @@ from trio.lowlevel import enable_ki_protection
 from trio_mqtt._client._waiting import Wakeup
 from trio_mqtt._enums import MQTT_5
 from trio_mqtt._errors import ConnectFailed, ConnectionLost, MQTTError, RemoteProtocolError
-from trio_mqtt.packets import ConnAck, Disconnect, Properties
+from trio_mqtt.packets import Auth, ConnAck, Disconnect, Properties
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trio_mqtt._client._valve import Valve
+    from trio_mqtt._enums import ReasonCode
     from trio_mqtt._protocol.connection import Connection, Event
 
 _JOINED: Final = 64 * 1024
@@ -89,18 +90,19 @@ class Link:
         self._progress = progress
         self._scope = trio.CancelScope()
         self._last_sent = self._last_received = trio.current_time()
+        self._heard = False
 
     # -- CONNECT and CONNACK ------------------------------------------------------------------
 
-    async def handshake(self) -> ConnAck:
-        """Send CONNECT and wait for the answer, whatever it is.
+    async def handshake(self) -> ConnAck | Auth:
+        """Send CONNECT, or AUTH, and wait for the answer, whatever it is.
 
         Raises:
             ConnectFailed: the Server closed or broke the connection, or refused it in TLS.
             RemoteProtocolError: it sent something else.
         """
         connection = self.connection
-        heard = heard_before = False
+        heard_before = False
         data: bytes | bytearray = b""
         how = "closed the connection"
         what = ""
@@ -108,15 +110,15 @@ class Link:
         try:
             await self._stream.send_all(b"".join(connection.output.take()))
             while True:
+                for event in connection.next_events():
+                    if isinstance(event, ConnAck | Auth):
+                        self._last_sent = self._last_received = trio.current_time()
+                        return event
                 data = await self._stream.receive_some()
                 if not data:
                     break
-                heard, heard_before = True, heard
+                heard_before, self._heard = self._heard, True
                 connection.receive_data(data)
-                for event in connection.next_events():
-                    if isinstance(event, ConnAck):
-                        self._last_sent = self._last_received = trio.current_time()
-                        return event
         except RemoteProtocolError as error:
             what_happened = f"cannot connect to {self.name}, which broke the protocol"
             if not heard_before and data.startswith(_TLS_ALERT):
@@ -128,8 +130,8 @@ class Link:
             how = "broke the connection"
             what = f" ({_cause(error)})"
             cause = error
-        self.hung_up = not heard
-        when = "in the middle of its answer" if heard else "before it sent a byte"
+        self.hung_up = not self._heard
+        when = "in the middle of its answer" if self._heard else "before it sent a byte"
         message = (
             f"cannot connect to {self.name}: the server {how} {when}{what}; is it an MQTT server, "
             f"and does it speak {connection.protocol.title}?"
@@ -158,6 +160,22 @@ class Link:
         """Send what waits, then close without a DISCONNECT, so that the will is published."""
         self.connection.output.closed = True
         self.wake_writer()
+
+    def fail(self, error: MQTTError, reason_code: ReasonCode, why: str | None = None) -> None:
+        """The connection is of no use any more: tell the Server, if that is possible, and end.
+
+        Args:
+            error: what is to be said of it here.
+            reason_code: what is said to the Server.
+            why: the same in words, or None.
+        """
+        if self.loss is None:
+            self.loss = error
+        if self.connection.protocol is not MQTT_5:
+            self._scope.cancel()  # MQTT-4.8.0-1 of 3.1.1
+            return
+        self.end(Disconnect(reason_code, Properties(reason_string=why and why[:200])))
+        self._scope.deadline = trio.current_time() + _FAREWELL_TIMEOUT
 
     def _lose(self, error: MQTTError) -> None:
         if self.loss is None:
@@ -211,16 +229,9 @@ class Link:
 
     def _refuse(self, error: RemoteProtocolError) -> None:
         """Tell the Server what it did wrong, if that is possible, and end (4.13.1)."""
-        if self.loss is None:
-            what_happened = f"{self.name} broke the protocol, which ended the connection"
-            self.loss = _told_of(error, what_happened)
+        what_happened = f"{self.name} broke the protocol, which ended the connection"
         _logger.info("%s broke the protocol: %s", self.name, error)
-        if self.connection.protocol is not MQTT_5:
-            self._scope.cancel()  # MQTT-4.8.0-1 of 3.1.1
-            return
-        properties = Properties(reason_string=str(error)[:200])
-        self.end(Disconnect(error.reason_code, properties))
-        self._scope.deadline = trio.current_time() + _FAREWELL_TIMEOUT
+        self.fail(_told_of(error, what_happened), error.reason_code, str(error))
 
     @enable_ki_protection
     async def _write(self) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from trio_mqtt._client._itinerary import Place
     from trio_mqtt._client._options import Credentials, Will
     from trio_mqtt._enums import Protocol
-    from trio_mqtt.abc import Connector, Instrument
+    from trio_mqtt.abc import Authenticator, Connector, Instrument
 
 _RECONNECT = Reconnect()
 _logger = logging.getLogger("trio_mqtt")
@@ -43,6 +43,7 @@ async def open_client(  # noqa: PLR0913 - the options of CONNECT, each by name
     username: str | None = None,
     password: str | bytes | None = None,
     credentials: Callable[[], Awaitable[Credentials]] | None = None,
+    auth: Authenticator | None = None,
     will: Will | None = None,
     ssl_context: ssl.SSLContext | Callable[[], Awaitable[ssl.SSLContext]] | None = None,
     websocket_headers: Sequence[tuple[str, str]]
@@ -93,6 +94,8 @@ async def open_client(  # noqa: PLR0913 - the options of CONNECT, each by name
         username: the User Name, in place of that in the URL.
         password: the Password, in place of that in the URL.
         credentials: an asynchronous callable that returns both at each attempt, in place of them.
+        auth: enhanced authentication, such as `trio_mqtt.scram.Scram`, beside user name and
+            password or in place of them (4.12). It needs MQTT 5.0: no other version is tried.
         will: what the Server publishes when this client dies.
         ssl_context: what TLS trusts, and the client's own certificate, as `make_ssl_context` makes
             it; or an asynchronous callable that makes it at each attempt. By default what the
@@ -141,6 +144,7 @@ async def open_client(  # noqa: PLR0913 - the options of CONNECT, each by name
         FeatureNotSupported: the version of MQTT does not have it.
         ConnectFailed: no connection could be made; its `stage` says how far it came.
         ConnectRejected: the Server refused it.
+        AuthenticationFailed: the Server did not prove who it is, as `auth` wants it.
         RemoteProtocolError: the Server broke the protocol.
         ConnectionLost: on leaving; the connection was lost, for good.
         StorageError: the storage of the Session cannot be read.
@@ -169,6 +173,7 @@ async def open_client(  # noqa: PLR0913 - the options of CONNECT, each by name
         user_properties=user_properties,
         request_problem_information=request_problem_information,
         unsupported_properties=unsupported_properties,
+        auth=auth,
     )
     streams = StreamOptions(
         ssl_context=ssl_context, websocket_headers=websocket_headers, proxy=proxy
@@ -201,7 +206,9 @@ async def open_client(  # noqa: PLR0913 - the options of CONNECT, each by name
                 reconnect=reconnect,
                 on_session_lost=on_session_lost,
                 credentials=find_credentials,
-                new_credentials=credentials is not None or callable(url),
+                new_credentials=credentials is not None
+                or callable(url)
+                or (auth is not None and auth.retry_refused),
                 nursery=nursery,
                 hooks=hooks,
             )

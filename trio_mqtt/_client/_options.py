@@ -9,8 +9,9 @@ from attrs import validators
 
 from trio_mqtt._client._versions import UnsupportedProperties, as_spoken
 from trio_mqtt._enums import MQTT_5, Protocol, QoS
-from trio_mqtt._errors import LocalProtocolError
+from trio_mqtt._errors import FeatureNotSupported, LocalProtocolError
 from trio_mqtt._topics import check_topic_name
+from trio_mqtt.abc import AuthData, Authenticator
 from trio_mqtt.packets import Connect, Properties, WillMessage
 
 if TYPE_CHECKING:
@@ -40,6 +41,19 @@ def _is_text(payload: object) -> bool:
 def as_pairs(pairs: Iterable[tuple[str, str]]) -> UserProperties:
     """User Properties as the packets have them."""
     return tuple((name, value) for name, value in pairs)
+
+
+def _check_auth(auth: object) -> None:
+    if not isinstance(auth, Authenticator) or not isinstance(getattr(auth, "method", None), str):
+        message = "auth has to be an abc.Authenticator with a method, such as 'SCRAM-SHA-256'"
+        raise TypeError(message)
+
+
+def check_auth_protocol(protocol: Protocol) -> None:
+    """Raise FeatureNotSupported if this version has no enhanced authentication."""
+    if protocol is not MQTT_5:
+        message = f"{protocol.title} has no enhanced authentication; leave out auth or protocol"
+        raise FeatureNotSupported(message)
 
 
 _TWO_BYTE = validators.and_(
@@ -142,11 +156,27 @@ class ConnectOptions:
     unsupported_properties: UnsupportedProperties = attrs.field(
         validator=validators.in_(("refuse", "leave_out"))
     )
+    auth: Authenticator | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if self.auth is not None:
+            _check_auth(self.auth)
+            check_auth_protocol(self.protocol or MQTT_5)
 
     def connect_packet(
-        self, protocol: Protocol, session: SessionTerms, credentials: Credentials
+        self,
+        protocol: Protocol,
+        session: SessionTerms,
+        credentials: Credentials,
+        proof: AuthData | None = None,
     ) -> Connect:
         """The CONNECT for one attempt.
+
+        Args:
+            protocol: the version of MQTT.
+            session: what it says of the Session.
+            credentials: User Name and Password.
+            proof: what enhanced authentication begins with, if there is such.
 
         Raises:
             FeatureNotSupported: this version of MQTT does not have what was asked for.
@@ -166,6 +196,14 @@ class ConnectOptions:
                 topic_alias_maximum=self.topic_alias_maximum or None,
                 request_response_information=1,  # in case there will be requests: it is cheap
             )
+            if proof is not None and self.auth is not None:
+                properties = attrs.evolve(
+                    properties,
+                    authentication_method=self.auth.method,
+                    authentication_data=proof.data,
+                    reason_string=proof.reason_string,
+                    user_properties=self.user_properties + proof.user_properties,
+                )
         will = self.will
         username, password = credentials
         if password is not None and username is None and protocol is not MQTT_5:

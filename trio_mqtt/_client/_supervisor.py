@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import trio
 from trio.lowlevel import enable_ki_protection
 
+from trio_mqtt._client._authenticating import Authenticating
 from trio_mqtt._client._committing import Committer
 from trio_mqtt._client._connecting import HINTS
 from trio_mqtt._client._farewell import Farewell, last_packet
@@ -34,7 +35,7 @@ from trio_mqtt._protocol.connection import Connection, Event
 from trio_mqtt._protocol.exchanges import OutgoingMessage, Request
 from trio_mqtt._protocol.server_info import ServerInfo
 from trio_mqtt.events import Connected, Disconnected, PublishFailed, SessionReplaced
-from trio_mqtt.packets import Disconnect
+from trio_mqtt.packets import Auth, Disconnect
 
 if TYPE_CHECKING:
     import sqlite3
@@ -75,6 +76,7 @@ class Supervisor:
         deliveries: the way out.
         committer: the way to its disk.
         requester: who waits for replies.
+        authenticating: the enhanced authentication.
         connected: set while there is a connection.
         connections: how many connections there were.
         farewell: what DISCONNECT is to say.
@@ -130,6 +132,7 @@ class Supervisor:
         self.body_scope = trio.CancelScope()
         self.settled = trio.Event()
         self.error: MQTTError | None = None
+        self.authenticating = Authenticating(options, self)
         self._restorer = Restorer(session, self.sending, self.deliveries)
         self._retrying = Retrying(
             itinerary,
@@ -142,6 +145,7 @@ class Supervisor:
             options,
             session,
             credentials,
+            authenticating=self.authenticating,
             new_link=self._new_link,
             serve=self._serve,
             is_elsewhere=self._retrying.is_elsewhere,
@@ -180,6 +184,15 @@ class Supervisor:
             await self.connected.wait()
             self.check_open()
         return self.sending.server
+
+    async def wait_link(self) -> Link:
+        """Wait until there is a connection; as `Client.wait_connected`."""
+        await trio.lowlevel.checkpoint()
+        self.check_open()
+        while self._link is None:
+            await self.connected.wait()
+            self.check_open()
+        return self._link
 
     # -- connecting ---------------------------------------------------------------------------
 
@@ -328,6 +341,8 @@ class Supervisor:
             event.tell()
         elif isinstance(event, Disconnect):
             raise self._disconnected(event)
+        elif isinstance(event, Auth):
+            self.authenticating.received(event)
 
     def _disconnected(self, packet: Disconnect) -> ConnectionLost:
         properties = packet.properties

@@ -92,7 +92,8 @@ class Connection:
         try:
             packets = self._reader.read_packets(_BATCH)
             for packet in packets:
-                self.broker.log.add("received", self.client_id or _name_in(packet), packet)
+                name = self.client_id or self.outbox.client_id or _name_in(packet)
+                self.broker.log.add("received", name, packet)
                 self._handle(packet, now)
                 if self.closed:
                     return False
