@@ -39,7 +39,12 @@ from trio_mqtt.testing._subscriptions import Subscription, SubscriptionIndex
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from trio_mqtt.testing._policy import Authenticate, AuthorizePublish, AuthorizeSubscribe
+    from trio_mqtt.testing._policy import (
+        Authenticate,
+        AuthorizePublish,
+        AuthorizeSubscribe,
+        BeginAuthentication,
+    )
 
 
 @attrs.define
@@ -48,6 +53,9 @@ class Lenient(Policy):
     authenticate: Authenticate | None = None
     authorize_publish: AuthorizePublish | None = None
     authorize_subscribe: AuthorizeSubscribe | None = None
+    authentication_methods: dict[str, BeginAuthentication] = attrs.field(
+        factory=dict[str, BeginAuthentication]
+    )
 
 
 def ignore() -> None:
