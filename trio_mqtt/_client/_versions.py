@@ -53,6 +53,6 @@ def as_spoken(
         return NO_PROPERTIES
     names = ", ".join(row.title for row in PROPERTY_TABLE if getattr(left, row.name) not in _ABSENT)
     message = f"{protocol.title} has no properties, so {what} cannot have {names}; leave that out"
-    if unsupported == "refuse" and attrs.evolve(left, **HARMLESS) == NO_PROPERTIES:
+    if attrs.evolve(left, **HARMLESS) == NO_PROPERTIES:
         message += ', or open the client with unsupported_properties="leave_out"'
     raise FeatureNotSupported(message)
