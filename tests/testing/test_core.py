@@ -33,7 +33,10 @@ from trio_mqtt.testing._broker import Broker
 from trio_mqtt.testing._connection import Connection
 from trio_mqtt.testing._limits import ServerLimits
 from trio_mqtt.testing._log import PacketLog
-from trio_mqtt.testing._policy import Policy
+from trio_mqtt.testing._policy import (
+    BeginAuthentication,
+    Policy,
+)
 from trio_mqtt.testing._subscriptions import Subscription, SubscriptionIndex
 
 if TYPE_CHECKING:
@@ -43,7 +46,6 @@ if TYPE_CHECKING:
         Authenticate,
         AuthorizePublish,
         AuthorizeSubscribe,
-        BeginAuthentication,
     )
 
 
