@@ -144,6 +144,13 @@ async def until(condition: Callable[[], bool], patience: float = 1000) -> None:
             await trio.sleep(0.01)
 
 
+async def lost(client: Client) -> None:
+    """Wait until a connection is lost that was just broken, and may be back in an instant."""
+    with trio.fail_after(1000):
+        while client.statistics().connected:
+            await trio.lowlevel.checkpoint()
+
+
 async def nth_connection(client: Client, number: int, patience: float = 1000) -> None:
     """Wait until so many connections were made, the last of them there now."""
     await until(

@@ -16,6 +16,7 @@ from tests.client.outages import (
     GOODBYE,
     longest_delays,
     lose_session,
+    lost,
     nth_connection,
     until,
     watching,
@@ -123,7 +124,7 @@ async def test_a_message_that_waits_is_given_up_and_never_sent(
         watching(client) as seen,
     ):
         server.drop("c")
-        await until(lambda: not client.statistics().connected)
+        await lost(client)
         delivery = await client.enqueue("a", **message)
         server.limits = ServerLimits(**limits)
         with pytest.raises(error):
@@ -141,7 +142,7 @@ async def test_a_message_that_waits_is_given_up_and_never_sent(
 async def test_the_others_are_not_held_up(server: Server, autojump_clock: MockClock) -> None:
     async with open_client(connector=server.connect, client_id="c") as client:
         server.drop("c")
-        await until(lambda: not client.statistics().connected)
+        await lost(client)
         deliveries = [
             await client.enqueue("a", bytes(size), qos=qos)
             for size in (10, 1000, 20)
@@ -272,7 +273,7 @@ async def test_messages_made_for_3_1_1_can_be_sent_with_5(
     ) as client:
         server.accepting = False
         server.drop("c")
-        await until(lambda: not client.statistics().connected)
+        await lost(client)
         await client.enqueue("a", "first", qos=1)
         await client.enqueue("a", "second", qos=2)
     server.accepting = True

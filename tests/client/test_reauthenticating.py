@@ -11,7 +11,7 @@ from trio.testing import wait_all_tasks_blocked
 import trio_mqtt
 from tests.client.authenticators import METHOD, Exchange, Riddles, Sphinx, nothing
 from tests.client.moments import PATIENCE, assert_works, received, sent
-from tests.client.outages import GOODBYE, nth_connection, until, watching
+from tests.client.outages import GOODBYE, lost, nth_connection, until, watching
 from tests.client.support import open_once
 from trio_mqtt import (
     AuthenticationFailed,
@@ -237,7 +237,7 @@ async def test_without_a_connection_the_next_one_is_enough(
     async with open_client(connector=server.connect, client_id="c", auth=auth) as client:
         server.accepting = False
         server.drop("c")
-        await until(lambda: not client.statistics().connected)
+        await lost(client)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(client.reauthenticate)
             await wait_all_tasks_blocked()
@@ -291,7 +291,7 @@ async def test_a_connection_lost_in_the_middle(
             nursery.start_soon(client.reauthenticate)
             await hold.begun.wait()
             server.drop("c")
-            await until(lambda: not client.statistics().connected)
+            await lost(client)
             hold.free.set()
         assert client.statistics().connections == 2
         assert len(auth.exchanges) == 3
