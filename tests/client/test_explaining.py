@@ -15,13 +15,34 @@ from trio_mqtt import (
     LocalProtocolError,
     Message,
     ReasonCode,
+    RemoteProtocolError,
 )
-from trio_mqtt.packets import Packet, Properties, PubAck, PubRec
-from trio_mqtt.testing import LogEntry, Server, ServerLimits
+from trio_mqtt.packets import (
+    ConnAck,
+    Connect,
+    Disconnect,
+    Packet,
+    Properties,
+    PubAck,
+    Publish,
+    PubRec,
+)
+from trio_mqtt.testing import (
+    Expect,
+    ExpectEnd,
+    LogEntry,
+    ScriptedPeer,
+    Send,
+    Server,
+    ServerLimits,
+)
 
 open_client = trio_mqtt.open_client
 WORDS: Final = "all went well"
 PAIRS: Final = (("took", "3 s"), ("took", "again"))
+DECLINING: Final = Properties(
+    request_problem_information=0, request_response_information=1, receive_maximum=1000
+)
 ANSWERS: Final[list[tuple[int, type[Packet]]]] = [(1, PubAck), (2, PubRec)]
 each_qos = pytest.mark.parametrize(("qos", "answer"), ANSWERS)
 
@@ -172,3 +193,24 @@ def test_a_message_of_a_test_takes_words() -> None:
     message.ack(reason_string=WORDS, user_properties=iter(PAIRS))
     with pytest.raises(LocalProtocolError):
         message.ack(reason_string="\0")
+
+
+async def test_a_server_that_explains_what_nobody_wants_to_know_breaks_the_protocol() -> None:
+    words = Properties(reason_string=WORDS)
+    peer = ScriptedPeer(
+        [
+            Expect(Connect, properties=DECLINING),
+            Send(ConnAck(properties=words)),  # which it may
+            Expect(Publish),
+            Send(PubAck(1, properties=words)),
+            Expect(Disconnect, reason_code=ReasonCode.PROTOCOL_ERROR),
+            ExpectEnd(),
+        ],
+        timeout=PATIENCE,
+    )
+    with pytest.raises(RemoteProtocolError, match="which CONNECT declined"):
+        async with open_client(
+            connector=peer.connect, reconnect=None, request_problem_information=False
+        ) as client:
+            await client.publish("a", qos=1)
+    peer.assert_done()
