@@ -421,7 +421,8 @@ async def test_worker_pool_without_shared_subscriptions(server: Server) -> None:
     server.limits = ServerLimits(shared_subscription_available=False)
     assert server.url is not None
     output = await output_of("worker_pool.py", server.url, "a", "pool", status=1)
-    assert "the server has no shared subscriptions, so that each worker would get" in output
+    assert "the server has no shared subscriptions" in output
+    assert "so that each worker would get every job" in output
 
 
 # -- the demo ------------------------------------------------------------------------------------
