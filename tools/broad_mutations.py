@@ -55,6 +55,7 @@ TESTS: Final = {
         "tests/protocol/test_connack.py",
         "tests/protocol/test_handshakes.py",
         "tests/protocol/test_session.py",
+        "tests/protocol/test_left_behind.py",
         "tests/protocol/test_authentication.py",
         "tests/protocol/test_aliases.py",
         "tests/protocol/test_explained.py",
@@ -67,6 +68,7 @@ TESTS: Final = {
         "tests/protocol/test_chunks.py",
         "tests/protocol/test_sender_model.py",
         "tests/protocol/test_peers.py",
+        "tests/client/test_durable.py",
     ),
 }
 """The tests of each package, those first that notice most in the shortest time."""
@@ -136,6 +138,8 @@ class _Finder(ast.NodeVisitor):
         self.generic_visit(node)
 
     def visit_BinOp(self, node: ast.BinOp) -> None:
+        if isinstance(node.op, ast.BitOr) and _is_class(node.right):
+            return  # one of several types
         if type(node.op) in _OPERATORS:
             self._put(node, op=_OPERATORS[type(node.op)]())
         self.generic_visit(node)
@@ -201,6 +205,12 @@ class _Finder(ast.NodeVisitor):
 
     def visit_JoinedStr(self, node: ast.JoinedStr) -> None:
         """A text for people is left alone."""
+
+
+def _is_class(node: ast.expr) -> bool:
+    """Whether it has the name of a class."""
+    name = node.id.lstrip("_") if isinstance(node, ast.Name) else ""
+    return name[:1].isupper() and not name.isupper()
 
 
 def _offsets(source: bytes) -> list[int]:
