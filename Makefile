@@ -21,7 +21,8 @@ LONG := tests/protocol/test_exploration.py tests/protocol/test_exploration_guard
 # fails is tried once more, and told: a busy machine may be too slow for a server.
 INTEROP := -n 2 --dist worksteal --reruns 1 -rR
 # What says nothing of the dependencies, and takes long.
-NOT_AGAIN := --ignore tests/interop --ignore tests/protocol/test_exploration_guards.py --ignore tests/test_benchmarks.py
+NOT_AGAIN := --ignore tests/interop --ignore tests/protocol/test_exploration.py \
+	--ignore tests/protocol/test_exploration_guards.py --ignore tests/test_benchmarks.py
 
 # No look-up of newer releases: the version is pinned.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
