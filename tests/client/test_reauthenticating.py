@@ -85,6 +85,7 @@ def raising(error: Exception) -> Callable[[Exchange], Awaitable[None]]:
 # -- in good order -------------------------------------------------------------------------------
 
 
+@pytest.mark.statement("MQTT-4.12.0-3", "MQTT-4.12.0-5", "MQTT-4.12.1-1")
 @pytest.mark.parametrize("riddles", [0, 1, 3])
 async def test_it_ends_when_the_server_is_content(
     server: Server, sphinx: Sphinx, autojump_clock: MockClock, riddles: int
