@@ -203,7 +203,8 @@ class _Run:
         if not self._report.exists():
             return Outcome(self.mutant, 0, {}, broken=self._printed())
         code, ran, failed = json.loads(self._report.read_text(encoding="utf-8"))
-        broken = "" if code in {0, 1} else self._printed()
+        # With -x a module that cannot be imported is just a failure.
+        broken = "" if code == 0 or (code == 1 and failed) else self._printed()
         return Outcome(self.mutant, ran, failed, broken=broken)
 
     def kill(self) -> None:

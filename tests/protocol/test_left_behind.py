@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.ledger.support import again, first_connection
 from tests.protocol.support import Wire, outgoing, publish, subscribe
+from trio_mqtt._enums import ReasonCode
 from trio_mqtt._protocol.identifiers import PacketIdentifiers
 from trio_mqtt._protocol.journal import Journal
 from trio_mqtt._protocol.records import PROGRESS, SubscriptionState
@@ -109,3 +110,75 @@ def test_the_numbers_in_records_keep_their_meaning() -> None:
     """They stand in files that other versions of the library have written."""
     states = (SubscriptionState.KEPT, SubscriptionState.ASKED, SubscriptionState.LEAVING)
     assert [int(each) for each in states] == [0, 1, 2]
+
+
+def test_a_session_given_up_has_nothing_prepared() -> None:
+    wire = Wire(
+        session=SessionState(Journal()), connack=ConnAck(properties=Properties(receive_maximum=1))
+    )
+    wire.publish(1)
+    wire.publish(1)
+    bring_to_disk(wire, {})
+    assert wire.session.waiting == 1
+    assert len(wire.session.abandon()) == 2
+    assert wire.session.waiting == 0
+
+
+def test_packets_that_nobody_took_are_no_acknowledgements() -> None:
+    wire = Wire(session=SessionState(Journal()))
+    wire.publish(2)
+    bring_to_disk(wire, {})
+    wire.feed(PubRec(1))  # PUBREL waits for the disk
+    bring_to_disk(wire, {})
+    wire.connection.end()
+    assert wire.session.held == {}
+
+
+def test_what_waits_in_a_new_session_is_new_when_that_goes_on() -> None:
+    before = first_connection()
+    for payload in (b"1", b"2"):
+        before.publish(1, payload)
+    lost = again(before, present=False, receive_maximum=1)
+    assert lost.sent() == [Publish("t", b"1", 1, packet_id=3)]
+    wire = again(lost)
+    assert wire.sent() == [
+        Publish("t", b"1", 1, dup=True, packet_id=3),
+        Publish("t", b"2", 1, packet_id=4),
+    ]
+
+
+def test_a_message_is_settled_once() -> None:
+    wire = Wire()
+    first, second = wire.receive(publish(1, 1), publish(2, 1))
+    wire.connection.receiver.settle(second)
+    wire.connection.receiver.settle(second, ReasonCode.QUOTA_EXCEEDED)
+    wire.connection.receiver.settle(first)
+    assert wire.sent() == [PubAck(1), PubAck(2)]
+
+
+def test_another_message_of_qos_1_leaves_qos_2_identifiers_alone() -> None:
+    before = first_connection()
+    _unsettled, settled = before.receive(publish(7, 1, payload=b"one"), publish(7, 2))
+    before.connection.receiver.settle(settled)
+    wire = again(before)
+    assert len(wire.receive(publish(7, 1, payload=b"another"))) == 1
+    assert wire.receive(publish(7, 2, dup=True)) == []
+
+
+def test_a_repeated_pubrec_changes_no_order() -> None:
+    before = first_connection()
+    before.publish(2)
+    before.publish(2)
+    before.feed(PubRec(1), PubRec(2), PubRec(1))
+    assert again(before).sent() == [PubRel(1), PubRel(2)]
+
+
+def test_an_acknowledgement_that_nobody_took_is_still_to_come() -> None:
+    wire = first_connection()
+    (message,) = wire.receive(publish(7, 1))
+    message.stored_in = 3  # it is acknowledged once that is on disk
+    wire.connection.receiver.settle(message)
+    assert wire.sent() == []
+    wire.connection.output.commit(3)
+    wire.connection.end()
+    assert list(wire.session.held.values()) == [message]
