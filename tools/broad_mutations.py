@@ -6,7 +6,8 @@
 
 An operator becomes its opposite, a number one more, a condition what it never or always was, a
 statement nothing. Those that the unit tests do not notice are listed: each is a test that is
-missing, or changes nothing that can be seen. Their share is what is reported.
+missing, or changes nothing that can be seen; of the latter tools/survivors.tsv says why. Their
+share is what is reported.
 """
 
 from __future__ import annotations
@@ -242,8 +243,22 @@ def mutants_of(path: Path) -> Iterator[Mutant]:
         )
 
 
+def judged() -> dict[str, str]:
+    """Why nobody can notice some of the changes, by their names without the line."""
+    text = Path(__file__).with_name("survivors.tsv").read_text(encoding="utf-8")
+    rows = (line.partition("\t") for line in text.splitlines()[1:])
+    return {change[:150]: why for change, _, why in rows}
+
+
+def without_line(name: str) -> str:
+    """The name of a change, wherever in its file it is."""
+    file, _, what = name.partition(":")
+    return f"{file}:{what.partition(':')[2]}"[:150]
+
+
 def main() -> int:
     """Try a sample, and list what nobody notices."""
+    reasons = judged()
     wanted = int(sys.argv[1]) if len(sys.argv) > 1 else SAMPLE
     os.environ["TRIO_MQTT_EXAMPLES"] = EXAMPLES
     mutants = [
@@ -270,7 +285,8 @@ def main() -> int:
             hung += outcome.hung
             if not outcome.noticed:
                 survivors.append(outcome.mutant.name)
-                print(f"SURVIVES {outcome.mutant.name}", flush=True)
+                why = reasons.get(without_line(outcome.mutant.name), "NOT JUDGED YET")
+                print(f"survives: {outcome.mutant.name}: {why}", flush=True)
             if number % 50 == 0:
                 print(f"{number} tried, {len(survivors)} survive", flush=True)
     noticed = 1 - len(survivors) / len(mutants)
