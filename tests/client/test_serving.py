@@ -19,6 +19,7 @@ from trio_mqtt import (
     ConnectionLost,
     FeatureNotSupported,
     Message,
+    MQTTError,
     Protocol,
     ReasonCode,
     Session,
@@ -326,6 +327,25 @@ class TestFailures:
             await nursery.start(serving)
             server.publish("ask", b"", 1, properties=ASKED)
 
+    @pytest.mark.parametrize("error", [MQTTError, trio.ClosedResourceError])
+    async def test_an_error_of_the_library_in_a_handler_is_one_of_the_handler(
+        self, server: Server, responder: Client, error: type[Exception]
+    ) -> None:
+        """As long as it is not the client that has failed."""
+
+        async def handler(_request: Message) -> None:
+            raise error("from elsewhere")
+
+        async with trio.open_nursery() as nursery:
+
+            async def serving(task_status: Any) -> None:
+                with pytest.raises(ExceptionGroup) as caught:
+                    await responder.serve("ask", handler, task_status=task_status)
+                assert caught.group_contains(error, match="from elsewhere")
+
+            await nursery.start(serving)
+            server.publish("ask", b"", 1)
+
     @pytest.mark.parametrize("protocol", [MQTT_3_1_1, MQTT_3_1])
     async def test_below_mqtt_5(self, server: Server, protocol: Protocol) -> None:
         async with open_once(connector=server.connect, protocol=protocol) as responder:
@@ -384,6 +404,36 @@ class TestFailures:
                     server.drop("c")
                     await responder.serve("other", echo)
         assert len(errors) == len(seen) == 1
+
+    @pytest.mark.parametrize("limit", [1, 5])
+    async def test_the_client_fails_for_good_while_replies_are_under_way(
+        self, autojump_clock: MockClock, server: Server, limit: int
+    ) -> None:
+        """What the handlers say to that is nothing new: it is one error, and no group."""
+        errors: list[BaseException] = []
+        attempts: list[int] = []
+
+        async def handler(request: Message) -> bytes:
+            attempts.append(request.attempt)
+            return request.payload
+
+        async with trio.open_nursery() as nursery:
+
+            async def outside(client: Client, *, task_status: Any) -> None:
+                with pytest.raises(ConnectionLost) as caught:
+                    await client.serve("ask", handler, limit=limit, task_status=task_status)
+                errors.append(caught.value)
+
+            with pytest.raises(ConnectionLost), server.holding(PubAck, client_id="r"):
+                async with open_once(connector=server.connect, client_id="r") as responder:
+                    await nursery.start(outside, responder)
+                    for _ in range(3):
+                        server.publish("ask", "?", 1, properties=ASKED)
+                    await wait_all_tasks_blocked()
+                    server.drop("r")
+                    await trio.sleep_forever()
+        assert len(errors) == 1
+        assert attempts == [1, 1, 1]
 
     async def test_it_goes_on_after_a_reconnect(
         self, autojump_clock: MockClock, server: Server, client: Client

@@ -37,6 +37,8 @@ _NOT_SENT: Final = (
     SessionLost,
 )
 """Why one reply may fail, which must not end the replies to others."""
+_ENDS: Final = (MQTTError, trio.ClosedResourceError)
+"""What a client that has failed or is closed raises."""
 _logger = logging.getLogger("trio_mqtt")
 
 
@@ -64,19 +66,34 @@ async def _hand_out(
         while True:
             await slots.acquire()  # before a request is taken: it waits where that is bounded
             message = await subscription.receive()
-            nursery.start_soon(_handle, handler, message, slots)
-    except (MQTTError, trio.ClosedResourceError) as error:
+            nursery.start_soon(_handle, subscription, handler, message, slots)
+    except _ENDS as error:
         return error
 
 
-async def _handle(handler: Handler, message: Message, slots: trio.Semaphore) -> None:
+async def _handle(
+    subscription: Subscription, handler: Handler, message: Message, slots: trio.Semaphore
+) -> None:
     try:
         with message:
             payload = await handler(message)
             if payload is not None:
                 await _reply(message, payload)
+    except _ENDS:
+        if _is_open(subscription):
+            raise
+        # Else it is the client that has failed, which `_hand_out` says once for all.
     finally:
         slots.release()
+
+
+def _is_open(subscription: Subscription) -> bool:
+    """Whether the client of a subscription has neither failed nor been closed."""
+    try:
+        subscription._deliveries.check_open()
+    except _ENDS:
+        return False
+    return True
 
 
 async def _reply(message: Message, payload: Payload) -> None:
