@@ -25,7 +25,9 @@ from tests.client.outages import (
 )
 from trio_mqtt import (
     MQTT_3_1_1,
+    Client,
     ReasonCode,
+    RemoteProtocolError,
     Session,
     SessionLost,
     SubscribeRejected,
@@ -52,9 +54,11 @@ from trio_mqtt.packets import (
 )
 from trio_mqtt.testing import (
     Expect,
+    ExpectEnd,
     ExpectSilence,
     ScriptedPeer,
     Send,
+    SendBytes,
     Server,
     Step,
 )
@@ -388,3 +392,32 @@ class TestPolicies:
                     with pytest.raises(SessionLost):
                         await delivery.wait()
             await assert_works(client)
+
+
+async def test_a_session_is_not_lost_by_an_answer_that_is_none(autojump_clock: MockClock) -> None:
+    """Whoever is there now speaks another version, and does not know the Session."""
+    peer = ScriptedPeer(
+        [*CONNECTED, Expect(Publish), *BROKEN],
+        [Expect(Connect), SendBytes(b"\x20\x02\x00\x00"), ExpectEnd()],
+        [
+            Expect(Connect),
+            Send(ConnAck(session_present=True)),
+            Expect(Publish, dup=True),
+            *GOODBYE,
+        ],
+    )
+    session = Session("c", expiry=100)
+    with trio.fail_after(PATIENCE):
+        async with trio.open_nursery() as nursery:
+
+            async def publish(client: Client) -> None:
+                with pytest.raises(RemoteProtocolError, match=r"in the form of MQTT 3\.1\.1"):
+                    await client.publish("a", "x", qos=2)
+
+            with pytest.raises(RemoteProtocolError):
+                async with open_client(connector=peer.connect, session=session) as client:
+                    nursery.start_soon(publish, client)
+                    await trio.sleep_forever()
+        async with open_client(connector=peer.connect, session=session, close_timeout=1):
+            await wait_all_tasks_blocked()
+    peer.assert_done()

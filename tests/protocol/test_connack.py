@@ -9,7 +9,7 @@ from tests.protocol.support import Wire, outgoing, publish
 from trio_mqtt._enums import MQTT_3_1, MQTT_3_1_1, MQTT_5, PacketType, Protocol, QoS, ReasonCode
 from trio_mqtt._errors import RemoteProtocolError
 from trio_mqtt._protocol.server_info import ServerInfo
-from trio_mqtt.packets import PROPERTY_TABLE, ConnAck, Connect, Disconnect, Properties, encode
+from trio_mqtt.packets import PROPERTY_TABLE, ConnAck, Connect, Properties, encode
 from trio_mqtt.packets._tables import RETURN_CODES
 
 CODES = [code for code in RETURN_CODES.values() if code.is_failure]
@@ -72,19 +72,16 @@ def test_second_connack(protocol: Protocol, first: ReasonCode, second: ReasonCod
     assert wire.publish(1).packet_id == (first is ReasonCode.SUCCESS)
 
 
-def test_both_halves_go_on_in_the_version_of_the_answer() -> None:
-    wire = Wire(connack=None)
-    wire.feed_bytes(b"\x20\x02\0\0")
-    wire.connection.disconnect(Disconnect(ReasonCode.PROTOCOL_ERROR))
-    connection = wire.connection
-    assert connection.server == ServerInfo(
-        protocol=MQTT_3_1_1,
-        client_id="c",
-        keep_alive=60,
-        subscription_identifier_available=False,
-    )
-    assert connection.sender.protocol is connection.receiver.protocol is MQTT_3_1_1
-    assert connection.output.take()[-1] == b"\xe0\0"
+def test_an_acceptance_of_5_in_the_form_of_3_1_1_leaves_the_session_as_it_is() -> None:
+    before = Wire()
+    message = before.publish(2)
+    before.connection.end()
+    wire = Wire(session=before.session, connack=None)
+    error = wire.refuses_bytes(b"\x20\x02\0\0")
+    assert "in the form of MQTT 3.1.1" in str(error)
+    assert error.statement == "3.2.2"
+    assert wire.connection.server is None
+    assert list(wire.session.messages()) == [message]
 
 
 @pytest.mark.parametrize("protocol", Protocol)

@@ -9,7 +9,7 @@ import trio
 
 from trio_mqtt._client._options import SessionTerms
 from trio_mqtt._enums import MQTT_3_1_1, MQTT_5, Protocol, ReasonCode
-from trio_mqtt._errors import ConnectFailed, ConnectRejected, MQTTError, RemoteProtocolError
+from trio_mqtt._errors import ConnectFailed, ConnectRejected, MQTTError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -158,8 +158,7 @@ class Dialer:
             unheard, session._unheard = session._unheard, True  # until there is an answer
             connack = await self._authenticating.handshake(link, place.progress)
             session._unheard = unheard
-            answered = link.connection.protocol
-            _check_connack(place.name, connack, answered, protocol, self._options.auth)
+            _check_connack(place.name, connack, self._options.auth)
             session._unheard = False
             scope.deadline = float("inf")
             await self._serve(link)
@@ -184,15 +183,10 @@ def _connecting_failed(error: Exception, name: str) -> MQTTError:
     return failed
 
 
-def _check_connack(
-    name: str, connack: ConnAck, answered: Protocol, asked: Protocol, auth: Authenticator | None
-) -> None:
-    """Raise unless the Server accepted the connection, in the version asked for."""
+def _check_connack(name: str, connack: ConnAck, auth: Authenticator | None) -> None:
+    """Raise unless the Server accepted the connection."""
     reason_code = connack.reason_code
     if not reason_code.is_failure:
-        if answered is not asked:
-            message = f"{name} answered a CONNECT of MQTT 5.0 in the form of MQTT 3.1.1"
-            raise RemoteProtocolError(message, statement="3.2.2")
         return
     properties = connack.properties
     words = f": {properties.reason_string}" if properties.reason_string else ""

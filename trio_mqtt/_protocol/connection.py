@@ -82,7 +82,7 @@ class Connection:
         use_topic_aliases: whether to use the Topic Aliases that the Server allows.
 
     Attributes:
-        protocol: the version of MQTT spoken; 3.1.1 if a Server answered MQTT 5.0 in that form.
+        protocol: the version of MQTT spoken; 3.1.1 if a Server refused MQTT 5.0 in that form.
         session: the Session that the connection serves.
         output: what is to be sent.
         sender: our messages and requests.
@@ -125,6 +125,7 @@ class Connection:
         self.server: ServerInfo | None = None
         self.ping_outstanding = False
         self._connect = connect
+        self._asked = protocol
         self.resumed = False
         self.doubtful: list[OutgoingMessage] = []
         self._on_session_lost: OnSessionLost = on_session_lost
@@ -194,7 +195,6 @@ class Connection:
             data, self._first_bytes = self._first_bytes, None
             if data.startswith(_V3_CONNACK):
                 self.protocol = self._reader.protocol = MQTT_3_1_1
-                self.sender.protocol = self.receiver.protocol = MQTT_3_1_1
         self._reader.feed(data)
 
     def next_events(self) -> list[Event]:
@@ -257,6 +257,9 @@ class Connection:
             raise RemoteProtocolError(message, statement="MQTT-3.2.2-2")
         if not packet.reason_code.is_failure:
             self.authentication.on_connack(packet)
+            if self.protocol is not self._asked:
+                message = "the Server accepted a CONNECT of MQTT 5.0 in the form of MQTT 3.1.1"
+                raise RemoteProtocolError(message, statement="3.2.2")
             if self.authentication.method is None:
                 self.open(packet)
         return packet
