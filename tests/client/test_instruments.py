@@ -25,13 +25,14 @@ from trio_mqtt import (
     ReasonCode,
     Reconnect,
     Session,
+    SubscribeRejected,
     open_client,
 )
 from trio_mqtt._client._hooks import HOOKS, Hooks
 from trio_mqtt._client._tap import TappedStream
 from trio_mqtt._protocol.exchanges import OutgoingMessage
 from trio_mqtt.abc import Instrument
-from trio_mqtt.packets import Publish
+from trio_mqtt.packets import Publish, SubAck
 from trio_mqtt.testing import ServerLimits, open_server
 
 if TYPE_CHECKING:
@@ -351,6 +352,30 @@ async def test_requests_and_replies(server: Server, recorder: Recorder) -> None:
         assert recorder.of("message_dropped") == [
             ("message_dropped", reply.topic, "no_subscription")
         ]
+
+
+async def test_a_request_that_comes_to_nothing_is_completed_all_the_same(
+    server: Server, recorder: Recorder, autojump_clock: MockClock
+) -> None:
+    """Before the client accepts it, it waits for SUBACK."""
+    async with open_client(connector=server.connect, instruments=[recorder]) as client:
+        with server.holding(SubAck), trio.move_on_after(1):
+            await client.request("cancelled")
+    server.authorize_subscribe = lambda _client_id, _request: NOT_AUTHORIZED
+    async with open_client(connector=server.connect, instruments=[recorder]) as client:
+        with pytest.raises(SubscribeRejected):
+            await client.request("refused")
+    told = recorder.of("message_publishing", "message_published", "message_completed")
+    errors = {
+        "cancelled": trio.Cancelled,
+        "refused": SubscribeRejected,
+    }
+    assert [each[:2] for each in told] == [
+        (name, topic) for topic in errors for name in ("message_publishing", "message_completed")
+    ]
+    assert [(each[2], type(each[3])) for each in told[1::2]] == [
+        (None, kind) for kind in errors.values()
+    ]
 
 
 async def test_a_message_is_one_object(server: Server) -> None:

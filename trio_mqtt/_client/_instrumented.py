@@ -168,6 +168,10 @@ class InstrumentedSending(Sending):
         if hooks.wants("message_publishing"):
             self._maker = InstrumentedMaker(self._maker, hooks)
 
+    def discard(self, message: OutgoingMessage, error: BaseException) -> None:
+        """Note that a message is not to be admitted; see `Sending.discard`."""
+        self.hooks.call("message_completed", message, None, error)
+
     @enable_ki_protection
     async def admit(self, message: OutgoingMessage) -> None:
         """Hand a message to the session; see `Sending.admit`."""
@@ -175,7 +179,7 @@ class InstrumentedSending(Sending):
         try:
             await super().admit(message)
         except BaseException as error:
-            self.hooks.call("message_completed", message, None, error)
+            self.discard(message, error)
             raise
         self._admitted(message)
 
@@ -186,7 +190,7 @@ class InstrumentedSending(Sending):
         try:
             super().admit_nowait(message)
         except BaseException as error:
-            self.hooks.call("message_completed", message, None, error)
+            self.discard(message, error)
             raise
         self._admitted(message)
 

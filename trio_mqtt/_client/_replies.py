@@ -224,16 +224,13 @@ class Requester:
             "correlation_data": correlation,
         }
         published = self._sending.make(topic, payload, qos=qos, retain=False, options=own)
-        channel.begin()
         inbox = channel.inbox
         waiting = inbox.waiting[correlation] = Waiting()
         if qos:
             published.listener = waiting.published
         self.waiting += 1
         try:
-            await channel.wait_subscribed()
-            if self._sending.server is not server:
-                self._sending.check_again(published)
+            await self._subscribe(channel, published, server)
             await self._sending.admit(published)
             await self._sending.await_answer(waiting.done)
         finally:
@@ -242,6 +239,20 @@ class Requester:
             if channel is not self._channel:
                 channel.leave_unless_waited_for()
         return self._outcome(waiting, inbox, published)
+
+    @enable_ki_protection
+    async def _subscribe(
+        self, channel: ResponseChannel, message: OutgoingMessage, server: ServerInfo
+    ) -> None:
+        """Have replies come, before a message made for this Server is sent that asks for one."""
+        try:
+            channel.begin()
+            await channel.wait_subscribed()
+            if self._sending.server is not server:
+                self._sending.check_again(message)
+        except BaseException as error:
+            self._sending.discard(message, error)
+            raise
 
     def _current(self) -> ResponseChannel:
         """The channel for new requests; another one if the old one is of no use any more."""

@@ -226,6 +226,9 @@ class Sending:
         if failure is not None:
             raise failure
 
+    def discard(self, message: OutgoingMessage, error: BaseException) -> None:
+        """Note that a message was made, and is not to be admitted."""
+
     @enable_ki_protection
     async def admit(self, message: OutgoingMessage) -> None:
         """Wait for room and hand the message to the session; cancelled, nothing happened."""
