@@ -573,10 +573,24 @@ GUARDS: Final = (
     Guard(
         "a QoS that was refused is not remembered as granted",
         "_client/_requests.py",
-        "            elif self.earlier is not None:\n",
-        "            elif False:\n",
+        "            else:\n                self._go_back()\n",
+        "",
         "client/test_changing_subscriptions.py::TestRaisedQoS::"
         "test_what_was_refused_is_not_remembered_as_granted",
+    ),
+    Guard(
+        "a SUBSCRIBE that is not sent leaves the one before it under way",
+        "_client/_requests.py",
+        "            self.route.pending = self.before\n",
+        "            self.route.pending = None\n",
+        "client/test_topic_filters.py::test_what_was_not_sent_leaves_what_is_under_way",
+    ),
+    Guard(
+        "User Properties that were refused are not sent again",
+        "_client/_requests.py",
+        "            self.route.user_properties = self.earlier_properties\n",
+        "",
+        "client/test_topic_filters.py::test_who_is_refused_leaves_no_user_properties_behind",
     ),
     Guard(
         "a connector that holds a nursery may fail like any other",

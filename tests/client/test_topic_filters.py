@@ -147,6 +147,53 @@ async def test_what_was_not_sent_leaves_others_as_they_were(server: Server) -> N
         await messages.receive()
 
 
+async def test_what_was_not_sent_leaves_what_is_under_way(
+    server: Server, autojump_clock: MockClock
+) -> None:
+    """Who gives up waiting for it unsubscribes, as ever: the server has it, or will."""
+    server.limits = ServerLimits(maximum_packet_size=40)
+    async with open_client(connector=server.connect, client_id="c") as client:
+
+        async def subscribe() -> None:
+            async with client.subscribe("a", qos=0):
+                raise AssertionError("not reached")
+
+        with server.holding(SubAck):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(subscribe)
+                await server.wait_until(lambda: bool(server.sessions["c"].subscriptions))
+                with pytest.raises(PacketTooLarge):
+                    async with client.subscribe("a", "x" * 40, qos=2):
+                        raise AssertionError("not reached")
+                nursery.cancel_scope.cancel()
+        with trio.fail_after(PATIENCE):
+            await server.wait_until(lambda: not server.sessions["c"].subscriptions)
+
+
+@pytest.mark.parametrize("refused", [True, False])
+async def test_who_is_refused_leaves_no_user_properties_behind(
+    server: Server, autojump_clock: MockClock, *, refused: bool
+) -> None:
+    """What is subscribed again after a lost Session says what it said before."""
+    server.limits = ServerLimits(maximum_packet_size=40)
+    async with (
+        open_client(connector=server.connect, client_id="c") as client,
+        client.subscribe("a", user_properties=[("block", "1")]),
+    ):
+        if refused:
+            server.authorize_subscribe = lambda _client_id, _request: ReasonCode.QUOTA_EXCEEDED
+        with pytest.raises(SubscribeRejected if refused else PacketTooLarge):
+            async with client.subscribe(
+                "a", *([] if refused else ["x" * 40]), qos=2, user_properties=[("block", "2")]
+            ):
+                raise AssertionError("not reached")
+        server.authorize_subscribe = None
+        count = len(received(server, Subscribe))
+        await lose_session(server)
+        await server.wait_until(lambda: len(received(server, Subscribe)) > count)
+        assert received(server, Subscribe)[-1].properties.user_properties == (("block", "1"),)
+
+
 @pytest.mark.parametrize(
     "other",
     [

@@ -55,6 +55,8 @@ class Grant:
     Attributes:
         route: the Topic Filter.
         earlier: what the Server had been asked for before, if that was something else.
+        earlier_properties: the User Properties that went along with that.
+        before: the one under way when this one was made, or None.
         done: set when it is answered or has failed.
         reason_code: the answer, or None.
         reason_string: the Server's own words, or None.
@@ -65,6 +67,8 @@ class Grant:
 
     route: Route
     earlier: SubscriptionRequest | None = None
+    earlier_properties: UserProperties = ()
+    before: Grant | None = None
     refused: Callable[[], None] | None = None
     done: trio.Event = attrs.Factory(trio.Event)
     reason_code: ReasonCode | None = None
@@ -75,9 +79,8 @@ class Grant:
     def withdraw(self) -> None:
         """It was not sent, after all."""
         if self.route.pending is self:
-            self.route.pending = None
-        if self.earlier is not None:
-            self.route.options = self.earlier
+            self.route.pending = self.before
+        self._go_back()
 
     def answer(self, request: Request) -> None:
         """Take the SUBACK, or the failure, to the route and to whoever waits."""
@@ -92,9 +95,15 @@ class Grant:
             self.user_properties = request.answer.properties.user_properties
             if not self.reason_code.is_failure:
                 route.granted = QoS(self.reason_code)
-            elif self.earlier is not None:
-                route.options = self.earlier  # what it asked for is not what the Server has
+            else:
+                self._go_back()
         self.done.set()
+
+    def _go_back(self) -> None:
+        """What it asked for is not what the Server has, or is asked for."""
+        if self.earlier is not None:
+            self.route.options = self.earlier
+            self.route.user_properties = self.earlier_properties
 
 
 def subscribe_packet(

@@ -181,7 +181,7 @@ class SubscriptionManager:
             # Only the QoS is raised; who is subscribed already wants no retained message again.
             handling = RetainHandling.DO_NOT_SEND
         earlier = route.options if asked else None
-        grant = Grant(route, earlier)
+        grant = Grant(route, earlier, route.user_properties, route.pending)
         route.options = wanted
         route.user_properties = self._user_properties
         route.pending = grant
