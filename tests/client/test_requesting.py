@@ -684,6 +684,34 @@ class TestSession:
             assert len(server.sessions["c"].subscriptions) == 2
         assert server.sessions["c"].subscriptions.keys() == {"kept"}
 
+    async def test_nor_one_that_was_given_up_and_is_still_waited_for(
+        self, autojump_clock: MockClock, server: Server
+    ) -> None:
+        """The Server has given other Response Information since."""
+        session = Session("c", expiry=1000)
+        closed: list[str] = []
+
+        async def requester(client: Client, topic: str) -> None:
+            with pytest.raises(trio.ClosedResourceError):
+                await client.request(topic)
+            closed.append(topic)
+
+        server.limits = ServerLimits(response_information="before")
+        async with (
+            trio.open_nursery() as nursery,
+            open_client(connector=server.connect, session=session) as client,
+        ):
+            nursery.start_soon(requester, client, "early")
+            await wait_all_tasks_blocked()
+            server.limits = ServerLimits(response_information="after")
+            server.drop("c")
+            await nth_connection(client, 2)
+            nursery.start_soon(requester, client, "late")
+            await wait_all_tasks_blocked()
+            assert len(server.sessions["c"].subscriptions) == 2
+        assert sorted(closed) == ["early", "late"]
+        assert server.sessions["c"].subscriptions == {}
+
     async def test_an_ephemeral_one_ends_without_unsubscribe(
         self, server: Server, requests: Subscription
     ) -> None:

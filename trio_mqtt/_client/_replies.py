@@ -128,6 +128,7 @@ class ResponseChannel:
 
     Attributes:
         inbox: where replies arrive.
+        left: whether it is not used any more.
     """
 
     def __init__(self, supervisor: Supervisor) -> None:
@@ -138,12 +139,12 @@ class ResponseChannel:
         self._manager = SubscriptionManager(supervisor, (self.inbox.topic,), _OPTIONS, self.inbox)
         self._grants: list[Grant] = []
         self._begun = False
-        self._left = False
+        self.left = False
 
     @property
     def is_of_use(self) -> bool:
         """Whether replies come here, or will."""
-        if self._left or self._basis != self._sending.server.response_information:
+        if self.left or self._basis != self._sending.server.response_information:
             return False
         return not self._begun or self._deliveries.routes.get(self.inbox.topic) is not None
 
@@ -173,8 +174,10 @@ class ResponseChannel:
     @enable_ki_protection
     def leave(self) -> None:
         """Unsubscribe, if it is subscribed."""
-        if self._begun and not self._left:
-            self._left = True
+        if self.left:
+            return
+        self.left = True
+        if self._begun:
             self._manager._leave()
             self.inbox._wake_all()  # who waits while the client closes gets no reply any more
 
@@ -198,7 +201,7 @@ class Requester:
         self._sending = supervisor.sending
         self._deliveries = supervisor.deliveries
         self._supervisor = supervisor
-        self._channel: ResponseChannel | None = None
+        self._channels: list[ResponseChannel] = []  # the last is for new requests
         self.waiting = 0
 
     @enable_ki_protection
@@ -236,7 +239,7 @@ class Requester:
         finally:
             self.waiting -= 1
             inbox.waiting.pop(correlation, None)
-            if channel is not self._channel:
+            if channel is not self._channels[-1]:
                 channel.leave_unless_waited_for()
         return self._outcome(waiting, inbox, published)
 
@@ -256,12 +259,13 @@ class Requester:
 
     def _current(self) -> ResponseChannel:
         """The channel for new requests; another one if the old one is of no use any more."""
-        old = self._channel
-        if old is not None and old.is_of_use:
-            return old
-        self._channel = new = ResponseChannel(self._supervisor)
-        if old is not None:
+        if self._channels:
+            old = self._channels[-1]
+            if old.is_of_use:
+                return old
             old.leave_unless_waited_for()
+        new = ResponseChannel(self._supervisor)
+        self._channels = [*(each for each in self._channels if not each.left), new]
         return new
 
     def _outcome(self, waiting: Waiting, inbox: Inbox, message: OutgoingMessage) -> Message:
@@ -275,5 +279,5 @@ class Requester:
 
     def close(self) -> None:
         """Unsubscribe, for the Server would keep the subscription with the Session."""
-        if self._channel is not None:
-            self._channel.leave()
+        for channel in self._channels:
+            channel.leave()
