@@ -137,6 +137,7 @@ async def test_what_is_too_large_is_left_out() -> None:
     [
         ({"reason_code": ReasonCode.SESSION_TAKEN_OVER}, "MQTT-3.14.2-1"),
         ({"reason_code": ReasonCode.NOT_AUTHORIZED}, "MQTT-3.14.2-1"),
+        ({"reason_code": 3}, "MQTT-3.14.2-1"),  # no Reason Code at all
         ({"reason_string": "\0"}, "MQTT-1.5.4-2"),
         ({"user_properties": [("a", "\ud800")]}, "MQTT-1.5.4-1"),
         ({"session_expiry": -1}, "2.2.2.2"),

@@ -442,7 +442,7 @@ async def test_the_servers_words_to_what_it_refuses_can_be_read() -> None:
         open_client(connector=peer.connect) as client,
         client.subscribe("a", qos=2, keep=True),
     ):
-        with pytest.raises(UnsubscribeRejected) as caught:
+        with pytest.raises(UnsubscribeRejected, match="as you like") as caught:
             await client.unsubscribe("a")
         assert caught.value.reasons == {"a": ReasonCode.NOT_AUTHORIZED}
         assert caught.value.reason_string == "as you like"

@@ -72,10 +72,11 @@ def make_farewell(
     Raises:
         LocalProtocolError: the standard forbids it.
     """
-    code = None if reason_code is None else ReasonCode(reason_code)
-    if code is not None and code not in REASON_CODES:
-        message = f"a client does not disconnect with {code.describe()}"
+    if reason_code is not None and reason_code not in REASON_CODES:
+        allowed = ", ".join(f"0x{code:02X}" for code in sorted(REASON_CODES))
+        message = f"a client disconnects with one of {allowed}, not 0x{reason_code:02X}"
         raise LocalProtocolError(message, statement="MQTT-3.14.2-1")
+    code = None if reason_code is None else ReasonCode(reason_code)
     if session_expiry and not session._expiry:
         message = (
             f"session_expiry is {session_expiry}, and CONNECT asked for none, which cannot be "

@@ -118,10 +118,12 @@ class Unsubscription:
         }
         if reasons:
             listed = ", ".join(f"{each!r} {code.describe()}" for each, code in reasons.items())
+            said = answer.properties.reason_string
+            words = f": {said}" if said else ""
             raise UnsubscribeRejected(
-                f"{self._sending.server_name} refused to unsubscribe {listed}",
+                f"{self._sending.server_name} refused to unsubscribe {listed}{words}",
                 reasons=reasons,
-                reason_string=answer.properties.reason_string,
+                reason_string=said,
                 user_properties=answer.properties.user_properties,
             )
         codes = answer.reason_codes or [ReasonCode.SUCCESS] * len(self._topic_filters)
