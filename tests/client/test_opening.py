@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
     from trio.testing import MockClock
 
+    from trio_mqtt.testing import Server
+
 ACCEPT = [Expect(Connect), Send(ConnAck())]
 GOODBYE = [Expect(Disconnect, reason_code=ReasonCode.SUCCESS), ExpectEnd()]
 
@@ -711,6 +713,16 @@ class TestWill:
         with pytest.raises((ValueError, trio_mqtt.LocalProtocolError)):
             trio_mqtt.Will(**arguments)
 
+    @pytest.mark.parametrize("payload", [5, None, [1, 2], ReasonCode.SUCCESS])
+    def test_what_is_no_payload(self, payload: Any) -> None:
+        with pytest.raises(TypeError, match="a payload is bytes"):
+            trio_mqtt.Will(topic="a", payload=payload)
+
+    def test_text_that_is_no_utf_8(self) -> None:
+        with pytest.raises(trio_mqtt.LocalProtocolError) as caught:
+            trio_mqtt.Will(topic="a", payload="\ud800")
+        assert caught.value.statement == "MQTT-1.5.4-1"
+
     async def test_properties_need_mqtt_5(self) -> None:
         async with open_server() as server:
             with pytest.raises(trio_mqtt.FeatureNotSupported, match="Will Delay Interval"):
@@ -720,6 +732,19 @@ class TestWill:
                     will=trio_mqtt.Will(topic="w", delay=5),
                 ):
                     raise AssertionError("not reached")
+
+
+@pytest.mark.parametrize("where", ["username", "password"])
+async def test_credentials_that_are_no_utf_8_are_in_no_error(server: Server, where: str) -> None:
+    options: dict[str, Any] = {"username": "u", "password": "p", where: "secret\ud800"}
+    with pytest.raises(trio_mqtt.LocalProtocolError, match="contains a surrogate") as caught:
+        async with open_once(connector=server.connect, **options):
+            raise AssertionError("not reached")
+    assert caught.value.statement == "MQTT-1.5.4-1"
+    error: BaseException | None = caught.value
+    while error is not None:
+        assert "secret" not in repr(error)
+        error = error.__cause__ or error.__context__
 
 
 async def test_what_mqtt_3_1_1_lacks_is_refused() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import attrs
 from attrs import validators
 
+from trio_mqtt._client._outgoing import to_bytes
 from trio_mqtt._client._versions import UnsupportedProperties, as_spoken
 from trio_mqtt._enums import MQTT_5, Protocol, QoS
 from trio_mqtt._errors import FeatureNotSupported, LocalProtocolError
@@ -30,8 +32,17 @@ def _check_topic(_will: object, _attribute: object, topic: str) -> None:
     check_topic_name(topic)
 
 
-def _payload_bytes(payload: bytes | str) -> bytes:
-    return payload.encode() if isinstance(payload, str) else bytes(payload)
+def _check_payload(_will: object, _attribute: object, payload: object) -> None:
+    to_bytes(payload)
+
+
+def _password_bytes(password: str | bytes | None) -> bytes | None:
+    if not isinstance(password, str):
+        return password
+    with suppress(UnicodeEncodeError):  # which quotes it; not to be seen as the context, either
+        return password.encode()
+    message = "the Password contains a surrogate, which UTF-8 cannot carry"
+    raise LocalProtocolError(message, statement="MQTT-1.5.4-1")
 
 
 def _is_text(payload: object) -> bool:
@@ -73,7 +84,8 @@ class Will:
         payload: bytes, or a str, which is sent as UTF-8.
         qos: the Quality of Service.
         retain: whether the Server keeps it as a retained message.
-        delay: how long the Server waits before it publishes, in seconds (MQTT 5.0).
+        delay: how long the Server waits before it publishes, in seconds, at most until the
+            Session ends (MQTT 5.0).
         message_expiry: how long the message is of use, in seconds, or None (MQTT 5.0).
         content_type: what the payload is, or None (MQTT 5.0).
         response_topic: where to answer, or None (MQTT 5.0).
@@ -83,12 +95,13 @@ class Will:
             lost connection does.
 
     Raises:
-        LocalProtocolError: the topic is no Topic Name.
+        LocalProtocolError: the topic is no Topic Name, or the payload no text of UTF-8.
+        TypeError: the payload is neither bytes nor a str.
         ValueError: a number is out of range.
     """
 
     topic: str = attrs.field(validator=_check_topic)
-    payload: bytes | str = attrs.field(default=b"", repr=False)
+    payload: bytes | str = attrs.field(default=b"", repr=False, validator=_check_payload)
     qos: int = attrs.field(default=0, converter=QoS)
     retain: bool = False
     delay: int = attrs.field(default=0, validator=_FOUR_BYTE)
@@ -114,7 +127,7 @@ class Will:
             user_properties=self.user_properties,
         )
         properties = as_spoken(properties, protocol, unsupported, "a will")
-        payload = _payload_bytes(self.payload)
+        payload = to_bytes(self.payload)
         return WillMessage(self.topic, payload, self.qos, self.retain, properties)
 
 
@@ -214,7 +227,7 @@ class ConnectOptions:
             clean_start=session.clean_start,
             keep_alive=self.keep_alive,
             username=username,
-            password=password.encode() if isinstance(password, str) else password,
+            password=_password_bytes(password),
             will=None if will is None else will._as_packet(protocol, self.unsupported_properties),
             properties=properties,
         )

@@ -138,7 +138,7 @@ class MessageMaker:
         topic_field = self._topic_fields.get(topic) or self._new_topic(topic)
         is_5 = self.server.protocol is MQTT_5
         properties = b"\0" if is_5 else b""
-        data = payload if isinstance(payload, bytes) else _to_bytes(payload)
+        data = payload if isinstance(payload, bytes) else to_bytes(payload)
         if is_5 and isinstance(payload, str):
             properties = _TEXT
         if options:
@@ -250,7 +250,15 @@ def _packet_size(remaining: int) -> int:
     return 2 + (remaining > 127) + (remaining > 16_383) + (remaining > 2_097_151) + remaining  # noqa: PLR2004
 
 
-def _to_bytes(payload: object) -> bytes:
+def to_bytes(payload: object) -> bytes:
+    """The bytes of a payload.
+
+    Raises:
+        LocalProtocolError: it is a str that UTF-8 cannot carry.
+        TypeError: it is neither bytes-like nor a str.
+    """
+    if isinstance(payload, bytes):
+        return payload
     if isinstance(payload, bytearray):
         return bytes(payload)
     if isinstance(payload, memoryview):
