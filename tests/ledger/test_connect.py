@@ -179,8 +179,8 @@ def test_a_will_marked_as_text_is_utf_8() -> None:
     assert (will.payload, will.properties.payload_format_indicator) == (b"\xe2\x82\xac", 1)
     will = trio_mqtt.Will(topic="w", payload=b"\xff")._as_packet(MQTT_5)
     assert (will.payload, will.properties.payload_format_indicator) == (b"\xff", None)
-    with pytest.raises(ValueError, match="surrogates"):
-        trio_mqtt.Will(topic="w", payload="\ud800")._as_packet(MQTT_5)
+    with pytest.raises(trio_mqtt.LocalProtocolError, match="surrogates"):
+        trio_mqtt.Will(topic="w", payload="\ud800")
 
 
 @pytest.mark.statement("311:MQTT-3.1.3-7")
