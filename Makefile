@@ -30,10 +30,10 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test lint types docs pytest interop guards mutations broad-mutations test-lowest test-python bench format mosquitto strace clean
+.PHONY: help demo test lint types docs pytest interop guards mutations broad-mutations test-lowest test-python bench bench-instructions format mosquitto strace valgrind clean
 
 help:  ## this list
-	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/\1\t\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/\1\t\2/p' Makefile | expand -t 20
 
 demo: $(VENV)/.demo  ## simulated devices and a live table; MQTT_URL chooses another server
 	@$(BIN)/python examples/demo.py
@@ -82,6 +82,9 @@ test-python: .venv-$(VERSION)/.installed mosquitto strace  ## the tests with ano
 bench: $(VENV)/.bench mosquitto  ## messages a second, beside other clients
 	$(BIN)/python -m benchmarks
 
+bench-instructions: $(VENV)/.bench valgrind  ## instructions a message, beside what is stored
+	$(BIN)/python -m benchmarks.instructions
+
 format: $(VENV)/.test  ## let ruff repair what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -95,6 +98,9 @@ mosquitto:
 
 strace:
 	@tools/need-strace
+
+valgrind:
+	@tools/need-valgrind
 
 # Virtual environments. A stamp is as old as the last installation; pyproject.toml decides what
 # belongs in. Debian's Python has no ensurepip unless python3-venv is there: then the pip that
