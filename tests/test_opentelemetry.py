@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
@@ -340,6 +341,16 @@ def test_within_another_span_that_is_the_parent(lab: Lab) -> None:
     assert links(process) == [(TRACE_ID, SPAN_ID)]
 
 
+@pytest.mark.parametrize("pairs", [(), [("traceparent", PARENT)], [("baggage", "line=3")]])
+def test_what_else_is_in_the_context_stays_there(lab: Lab, pairs: Any) -> None:
+    token = context.attach(context.set_value("own", 1, baggage.set_baggage("plant", "7")))
+    with lab.telemetry().process(message_with(*pairs)):
+        inside = context.get_value("own"), baggage.get_all()
+    context.detach(token)
+    carried = {"line": "3"} if ("baggage", "line=3") in pairs else {}
+    assert inside == (1, {"plant": "7"} | carried)
+
+
 def test_the_span_is_current_and_can_be_added_to(lab: Lab) -> None:
     with lab.telemetry().process(message_with()) as span:
         assert trace.get_current_span() is span
@@ -491,6 +502,31 @@ async def test_the_address_of_the_server(
     found = lab.span("process a").attributes
     assert found is not None
     assert {key: value for key, value in found.items() if key.startswith("server")} == attributes
+
+
+async def test_one_that_two_clients_have_tells_of_the_first_alone(
+    server: Server, lab: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    telemetry = lab.telemetry()
+    options: Any = {"url": server.url, "instruments": [telemetry]}
+    for topic in ("one", "other"):
+        async with open_client(client_id=topic, **options) as client:
+            await client.publish(topic)
+            if topic == "other":
+                async with open_client(client_id="third", **options) as third:
+                    await third.publish("third")
+                await client.publish("again")
+    assert [each.name for each in lab.exporter.get_finished_spans()] == [
+        "publish one",
+        "publish other",
+        "publish again",
+    ]
+    attributes = lab.span("publish again").attributes
+    assert attributes is not None
+    assert attributes["messaging.client.id"] == "other"
+    (line,) = [each for each in caplog.records if each.levelno >= logging.ERROR]
+    assert line.exc_info is not None
+    assert "give each one of its own" in str(line.exc_info[1])
 
 
 def test_the_global_propagator_is_looked_up_when_it_is_used(

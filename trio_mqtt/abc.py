@@ -177,7 +177,10 @@ class Instrument:
     # -- connections --------------------------------------------------------------------------
 
     def connection_attempted(self, server: str) -> None:
-        """The client begins to connect to a Server, given by its URL without credentials."""
+        """The client begins to connect to a Server, given by its URL without credentials.
+
+        Of an attempt that is given up, since the client is closed, nothing more is told.
+        """
 
     def connection_failed(self, server: str, error: Exception) -> None:
         """An attempt has failed: there is no connection, or the Server refused it."""
@@ -260,7 +263,8 @@ class Instrument:
     def message_delivered(self, message: ReceivedMessage) -> None:
         """A loop, or another call that receives, is about to get a message, a `trio_mqtt.Message`.
 
-        A message for several subscriptions is another object for each.
+        A message for several subscriptions is another object for each, and one that was left
+        unsettled is another when it is delivered again.
         """
 
     def message_settled(
@@ -280,6 +284,7 @@ class Instrument:
 
         Args:
             message: the message.
-            why: ``"buffer_full"``; ``"block_left"``, for what was in the buffer then at QoS 0;
-                ``"no_subscription"``, also for a reply to no request that waits.
+            why: ``"buffer_full"``; ``"block_left"``, for what was in the buffer then, at QoS 0 or
+                settled on receipt; ``"no_subscription"``, also for a reply to no request that
+                waits.
         """

@@ -17,7 +17,7 @@ from trio_mqtt.abc import Instrument
 
 try:
     from opentelemetry import metrics, trace
-    from opentelemetry.context import Context, attach, detach
+    from opentelemetry.context import Context, attach, detach, get_current
     from opentelemetry.propagate import get_global_textmap
     from opentelemetry.propagators.textmap import Getter, Setter, TextMapPropagator
     from opentelemetry.trace import Link, SpanKind, StatusCode
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["Telemetry"]
 
 _SCOPE: Final = "trio_mqtt"
+_TEMPLATE: Final = "messaging.destination.template"
 _BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 """The boundaries that the conventions want for durations, in seconds."""
 
@@ -70,7 +71,8 @@ _SETTER: Final = _Setter()
 class Telemetry(Instrument):
     """Makes spans and metrics of what a client publishes and its program processes.
 
-    Give an instance of its own to each client, as one of the `instruments` of `open_client`. Then
+    Give an instance of its own to each client, as one of the `instruments` of `open_client`: it
+    notes whom the client speaks to, and fails at the connection of a second one. Then
     each message published has a span, ``publish`` and the Topic Name, from the call until the
     Server has acknowledged it, and on MQTT 5.0 carries the context of that span in its User
     Properties, ``traceparent`` and ``tracestate``, unless the program has put one there. For what
@@ -82,8 +84,9 @@ class Telemetry(Instrument):
         propagator: how a context is written and read; by default the global one, which is W3C
             Trace Context and Baggage.
         template: names Topic Names of a kind, such as ``sensors/{room}/temperature``, or returns
-            None. Where there is a name, spans have it in place of the Topic Name, and metrics,
-            which have no Topic Names since there may be too many, are divided by it.
+            None; it gets all Topic Names, and must not raise. Where there is a name, spans have it
+            in place of the Topic Name, and metrics, which have no Topic Names since there may be
+            too many, are divided by it.
     """
 
     def __init__(
@@ -97,6 +100,7 @@ class Telemetry(Instrument):
         self._tracer = trace.get_tracer(_SCOPE, tracer_provider=tracer_provider)
         self._propagator = propagator
         self._template = template
+        self._connected = False
         self._protocol: Protocol | None = None
         self._server: Attributes = {}
         self._client: Attributes = {}
@@ -148,7 +152,7 @@ class Telemetry(Instrument):
         with (
             self._in_context_of(message),
             self._tracer.start_as_current_span(
-                self._span_name("process", message.topic),
+                _span_name("process", attributes, message.topic),
                 kind=SpanKind.CONSUMER,
                 attributes=self._of_message(attributes, message),
                 links=self._links(message.user_properties),
@@ -182,7 +186,7 @@ class Telemetry(Instrument):
         carries = not links and self._protocol in {None, MQTT_5}
         attributes = self._attributes("publish", "send", message.topic)
         span = self._tracer.start_span(
-            self._span_name("publish", message.topic),
+            _span_name("publish", attributes, message.topic),
             kind=SpanKind.PRODUCER if carries else SpanKind.CLIENT,
             attributes=self._of_message(attributes, message),
             links=links,
@@ -211,7 +215,15 @@ class Telemetry(Instrument):
     # -- what they say ------------------------------------------------------------------------
 
     def connection_made(self, server: str, granted: ServerInfo) -> None:
-        """Note whom the client speaks to, and as whom."""
+        """Note whom the client speaks to, and as whom.
+
+        Raises:
+            RuntimeError: two clients have it, so that it would mistake one for the other; the
+                client logs that, and goes on without it.
+        """
+        if self._connected:
+            raise RuntimeError("another client has this Telemetry; give each one of its own")
+        self._connected = True
         self._protocol = granted.protocol
         self._client = {"messaging.client.id": granted.client_id}
         self._server = {}
@@ -222,6 +234,11 @@ class Telemetry(Instrument):
             if parts.port is not None:
                 self._server["server.port"] = parts.port
 
+    def connection_ended(self, server: str, error: Exception | None) -> None:
+        """Note that there is no connection."""
+        del server, error
+        self._connected = False
+
     def _attributes(self, name: str, kind: str, topic: str) -> Attributes:
         attributes: Attributes = {
             "messaging.system": "mqtt",
@@ -231,7 +248,7 @@ class Telemetry(Instrument):
         }
         template = None if self._template is None else self._template(topic)
         if template is not None:
-            attributes["messaging.destination.template"] = template
+            attributes[_TEMPLATE] = template
         return attributes
 
     def _of_message(
@@ -249,19 +266,15 @@ class Telemetry(Instrument):
     def _of_metric(self, attributes: Attributes, error: BaseException | None) -> Attributes:
         return attributes if error is None else attributes | {"error.type": _type_of(error)}
 
-    def _span_name(self, operation: str, topic: str) -> str:
-        template = None if self._template is None else self._template(topic)
-        return f"{operation} {topic if template is None else template}"
-
     # -- contexts -----------------------------------------------------------------------------
 
     @contextmanager
     def _in_context_of(self, message: Message) -> Generator[None]:
-        """Make the context of the sender current, baggage and all, unless there is a span."""
+        """Add the context of the sender to ours, baggage and all, unless there is a span."""
         if trace.get_current_span().get_span_context().is_valid:
             yield
             return
-        token = attach(self._extract(message.user_properties, None))
+        token = attach(self._extract(message.user_properties, get_current()))
         try:
             yield
         finally:
@@ -271,7 +284,7 @@ class Telemetry(Instrument):
     def _used_propagator(self) -> TextMapPropagator:
         return self._propagator or get_global_textmap()
 
-    def _extract(self, user_properties: UserProperties, onto: Context | None) -> Context:
+    def _extract(self, user_properties: UserProperties, onto: Context) -> Context:
         return self._used_propagator.extract(user_properties, onto, _GETTER)
 
     def _links(self, user_properties: UserProperties) -> list[Link]:
@@ -279,6 +292,11 @@ class Telemetry(Instrument):
         made_in = trace.get_current_span(self._extract(user_properties, Context()))
         context = made_in.get_span_context()
         return [Link(context)] if context.is_valid else []
+
+
+def _span_name(operation: str, attributes: Attributes, topic: str) -> str:
+    template = attributes.get(_TEMPLATE)
+    return f"{operation} {template if isinstance(template, str) else topic}"
 
 
 def _type_of(error: BaseException) -> str:
