@@ -90,7 +90,7 @@ def test_a_challenge_is_answered_with_continue() -> None:
         assert wire.sent() == [p.Auth(CONTINUE, answer)]
 
 
-@pytest.mark.statement("MQTT-4.12.0-5")
+@pytest.mark.statement("MQTT-4.12.0-5", "U-3.15-1")
 def test_all_name_the_method_of_connect() -> None:
     assert connecting().refuses(p.Auth(CONTINUE, OTHER)).statement == "MQTT-4.12.0-5"
     for connack in (p.ConnAck(), p.ConnAck(properties=OTHER)):
@@ -113,7 +113,7 @@ def test_without_a_method_connack_names_none() -> None:
     assert Wire(connack=None).refuses(ACCEPTED).statement == "MQTT-4.12.0-6"
 
 
-@pytest.mark.statement("MQTT-4.12.0-7")
+@pytest.mark.statement("MQTT-4.12.0-7", "U-3.15-1")
 def test_without_a_method_the_client_sends_no_auth() -> None:
     wire = Wire()
     with pytest.raises(LocalProtocolError) as caught:

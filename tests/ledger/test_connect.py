@@ -20,6 +20,7 @@ from trio_mqtt.testing import (
     Expect,
     ExpectEnd,
     ExpectSilence,
+    Pause,
     ScriptedPeer,
     Send,
     ServerLimits,
@@ -248,6 +249,33 @@ def test_the_session_outlives_the_connection(protocol: Protocol) -> None:
     assert wire.sent() == [p.PubRec(5), p.PubComp(5)]
 
 
+@by_version("MQTT-4.1.0-1", "MQTT-4.1.0-1")
+async def test_the_session_is_kept_while_the_connection_is_open(
+    autojump_clock: MockClock, protocol: Protocol
+) -> None:
+    """Also one that the program has given up meanwhile."""
+    session = trio_mqtt.Session("c", expiry=100)
+    peer = ScriptedPeer(
+        [
+            *connected(protocol),
+            Expect(p.Publish, qos=2, packet_id=1),
+            Pause(1),
+            Send(p.PubRec(1)),
+            Expect(p.PubRel(1)),
+            Send(p.PubComp(1)),
+            Expect(p.Disconnect),
+            ExpectEnd(),
+        ],
+        timeout=PATIENCE,
+    )
+    with trio.fail_after(PATIENCE):
+        async with open_once(connector=peer.connect, session=session, protocol=protocol) as client:
+            delivery = await client.enqueue("t", qos=2)
+            session.discard()
+            await delivery.wait()
+    peer.assert_done()
+
+
 @pytest.mark.statement("U-3.1.2.11.2-2")
 async def test_without_an_interval_the_session_ends_with_the_connection() -> None:
     async with open_server() as server:
@@ -291,6 +319,21 @@ async def test_pingreq_fills_the_silence(autojump_clock: MockClock, protocol: Pr
     )
     async with open_once(connector=peer.connect, keep_alive=20, protocol=protocol):
         await trio.sleep(39)
+    peer.assert_done()
+
+
+@by_version("MQTT-3.1.2-20", "MQTT-3.1.2-23")
+async def test_what_comes_in_is_no_substitute_for_pingreq(
+    autojump_clock: MockClock, protocol: Protocol
+) -> None:
+    comes: list[Step] = [Pause(8), Send(p.Publish("t"))]
+    ping: list[Step] = [Expect(p.PingReq()), Send(p.PingResp())]
+    peer = ScriptedPeer(
+        [*connected(protocol, 20), *comes, *comes, *ping, Expect(p.Disconnect), ExpectEnd()],
+        timeout=4,
+    )
+    async with open_once(connector=peer.connect, keep_alive=20, protocol=protocol):
+        await trio.sleep(20)
     peer.assert_done()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 import trio
@@ -85,6 +85,39 @@ def test_the_content_type_is_utf_8() -> None:
     assert p.encode(packet, MQTT_5) == frame(0x30, text("t") + length_bytes(len(block)) + block)
     packet = p.Publish("t", properties=p.Properties(content_type="\ud800"))
     assert encode_refused(packet) == "MQTT-1.5.4-1"
+
+
+FORBIDDEN: Final[list[tuple[str, str, dict[str, Any]]]] = [
+    ("MQTT-3.3.2-1 MQTT-1.5.4-1", "\ud800", {}),
+    ("MQTT-3.3.2-2 MQTT-4.7.0-1", "a/#", {}),
+    ("MQTT-4.7.3-1", "", {}),
+    ("MQTT-4.7.3-2 MQTT-1.5.4-2", "a\0", {}),
+    ("MQTT-4.7.3-3", "a" * 65536, {}),
+    ("MQTT-3.3.2-13", "t", {"response_topic": "\ud800"}),
+    ("MQTT-3.3.2-14", "t", {"response_topic": "a/+"}),
+    ("MQTT-3.3.2-19", "t", {"content_type": "\ud800"}),
+    ("MQTT-1.5.7-1", "t", {"user_properties": [("fine", "fine"), ("n", "\ud800")]}),
+]
+
+
+@pytest.mark.parametrize(
+    ("topic", "options"),
+    [
+        pytest.param(topic, options, marks=pytest.mark.statement(*statements.split()))
+        for statements, topic, options in FORBIDDEN
+    ],
+    ids=[statements for statements, *_ in FORBIDDEN],
+)
+@pytest.mark.parametrize("qos", [0, 1])
+async def test_what_is_forbidden_is_not_published(
+    topic: str, options: dict[str, Any], qos: int
+) -> None:
+    async with open_server() as server, open_once(connector=server.connect) as client:
+        with pytest.raises(trio_mqtt.LocalProtocolError):
+            await client.publish(topic, qos=qos, **options)
+        await client.publish("t", "still there", qos=1)
+        (sent,) = received(server, p.Publish)
+    assert (sent.topic, sent.payload) == ("t", b"still there")
 
 
 @pytest.mark.statement("U-3.3.2.3.2-1")
@@ -180,8 +213,8 @@ def test_neither_topic_name_nor_alias() -> None:
 # -- our own Topic Aliases ---------------------------------------------------------------------
 
 
-@pytest.mark.statement("MQTT-3.2.2-17", "MQTT-3.3.2-9")
-def test_no_topic_alias_above_the_server_s_maximum() -> None:
+@pytest.mark.statement("MQTT-3.2.2-17", "MQTT-3.3.2-8", "MQTT-3.3.2-9")
+def test_our_topic_aliases_are_from_1_to_the_server_s_maximum() -> None:
     names = [f"{name}/with/a/long/name" for name in "abcdef"]
     aliases = [alias for _, alias in send(granting(3), *names, *names, *names, *names)]
     assert {alias for alias in aliases if alias is not None} == {1, 2, 3}
@@ -262,9 +295,9 @@ def test_far_more_than_our_receive_maximum() -> None:
 
 @pytest.mark.statement("U-4.9-1", "U-4.9-2", "U-4.9-3")
 def test_what_gives_a_place_in_the_window_back() -> None:
-    wire = Wire(connack=p.ConnAck(properties=p.Properties(receive_maximum=5)))
+    wire = Wire(connack=p.ConnAck(properties=p.Properties(receive_maximum=6)))
     sender = wire.connection.sender
-    for qos in (1, 1, 2, 2):
+    for qos in (1, 1, 2, 2, 2):
         wire.publish(qos)
     quotas = [sender.quota]
     for answer in (
@@ -273,12 +306,14 @@ def test_what_gives_a_place_in_the_window_back() -> None:
         p.PubRec(3),
         p.PubComp(3),
         p.PubRec(4, ReasonCode.QUOTA_EXCEEDED),
+        p.PubRec(5),
+        p.PubComp(5, ReasonCode.PACKET_IDENTIFIER_NOT_FOUND),
         p.PubComp(4),  # of nothing
         p.PubAck(1),  # again
     ):
         wire.feed(answer)
         quotas.append(sender.quota)
-    assert quotas == [1, 2, 3, 3, 4, 5, 5, 5]
+    assert quotas == [1, 2, 3, 3, 4, 5, 5, 6, 6, 6]
 
 
 @pytest.mark.statement("U-4.9-4")
