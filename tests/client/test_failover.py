@@ -366,6 +366,8 @@ class TestRedirection:
             async with open_client("mqtt://a", reconnect=Reconnect(redirect=["mqtt://b"])):
                 pytest.fail("it is not connected")
         assert caught.value.server_reference == "evil.example"
+        words = "it refers to 'evil.example', and Reconnect(redirect=...) says where to go"
+        assert words in str(caught.value)
         assert hosts.tried == ["a"]
 
     async def test_the_url_of_the_list_is_used_with_what_stands_in_it(

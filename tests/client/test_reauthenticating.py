@@ -333,6 +333,7 @@ async def test_a_refusal_is_final(
         async with open_client(connector=server.connect, auth=Riddles()) as client:
             await client.reauthenticate()
     assert caught.value.reason_code is ReasonCode.NOT_AUTHORIZED
+    assert "check what auth proves" in str(caught.value)
 
 
 async def test_a_refusal_is_not_final_if_the_next_exchange_says_something_else(

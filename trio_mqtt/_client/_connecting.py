@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, cast
 import trio
 
 from trio_mqtt._client._options import SessionTerms
+from trio_mqtt._client._reconnecting import REDIRECTIONS
 from trio_mqtt._enums import MQTT_3_1_1, MQTT_5, Protocol, ReasonCode
 from trio_mqtt._errors import ConnectFailed, ConnectRejected, MQTTError
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from trio_mqtt._client._options import ConnectOptions, Credentials
     from trio_mqtt._client._session import Session
     from trio_mqtt.abc import Authenticator
-    from trio_mqtt.packets import ConnAck, Connect
+    from trio_mqtt.packets import ConnAck, Connect, Disconnect
 
 
 _logger = logging.getLogger("trio_mqtt")
@@ -189,13 +190,8 @@ def _check_connack(name: str, connack: ConnAck, auth: Authenticator | None) -> N
     if not reason_code.is_failure:
         return
     properties = connack.properties
-    words = f": {properties.reason_string}" if properties.reason_string else ""
-    hint = HINTS.get(reason_code, "")
-    if auth is not None:
-        hint = _AUTH_HINTS.get(reason_code, hint).format(auth.method)
-    message = f"{name} refused the connection with {reason_code.describe()}{words}{hint}"
     raise ConnectRejected(
-        message,
+        f"{name} refused the connection with {said_in(connack, auth)}",
         reason_code=reason_code,
         reason_string=properties.reason_string,
         server_reference=properties.server_reference,
@@ -203,7 +199,23 @@ def _check_connack(name: str, connack: ConnAck, auth: Authenticator | None) -> N
     )
 
 
-HINTS: Final = {
+def said_in(packet: ConnAck | Disconnect, auth: Authenticator | None) -> str:
+    """Why the Server wants no connection, in its words, and what to do about that."""
+    code, properties = packet.reason_code, packet.properties
+    words = f": {properties.reason_string}" if properties.reason_string else ""
+    hint = _HINTS.get(code, "")
+    if auth is not None:
+        hint = _AUTH_HINTS.get(code, hint).format(auth.method)
+    if code in REDIRECTIONS and properties.server_reference is not None:
+        reference = properties.server_reference[:_LONGEST_REFERENCE]
+        hint = f"; it refers to {reference!r}, and Reconnect(redirect=...) says where to go"
+    return f"{code.describe()}{words}{hint}"
+
+
+_LONGEST_REFERENCE: Final = 200
+"""So much of a Server Reference stands in messages."""
+
+_HINTS: Final = {
     ReasonCode.BAD_USER_NAME_OR_PASSWORD: "; check username and password",
     ReasonCode.NOT_AUTHORIZED: "; check username, password and what the server allows this client",
     ReasonCode.CLIENT_IDENTIFIER_NOT_VALID: "; choose another client_id",

@@ -104,6 +104,9 @@ class Backoff:
         return _random.uniform(0, longest)
 
 
+REDIRECTIONS: Final = frozenset((Code.USE_ANOTHER_SERVER, Code.SERVER_MOVED))
+"""The Server may name another one (4.11)."""
+
 CREDENTIALS: Final = frozenset((Code.BAD_USER_NAME_OR_PASSWORD, Code.NOT_AUTHORIZED))
 """Fatal, unless the next attempt has new credentials."""
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import trio
 
-from trio_mqtt._client._reconnecting import Backoff, Reconnect, is_fatal
-from trio_mqtt._enums import ReasonCode
+from trio_mqtt._client._reconnecting import REDIRECTIONS, Backoff, Reconnect, is_fatal
 from trio_mqtt._errors import ConnectionLost, ConnectRejected
 
 if TYPE_CHECKING:
     from trio_mqtt._client._itinerary import Itinerary
     from trio_mqtt._errors import MQTTError
 
-_REDIRECTIONS: Final = (ReasonCode.USE_ANOTHER_SERVER, ReasonCode.SERVER_MOVED)
 _logger = logging.getLogger("trio_mqtt")
 
 
@@ -124,7 +122,7 @@ class Retrying:
         if not isinstance(loss, ConnectRejected | ConnectionLost) or self._reconnect is None:
             return False
         reference = loss.server_reference
-        if reference is None or loss.reason_code not in _REDIRECTIONS:
+        if reference is None or loss.reason_code not in REDIRECTIONS:
             return False
         try:
             url = self._reconnect.redirect(reference)

@@ -15,7 +15,7 @@ from trio.lowlevel import enable_ki_protection
 
 from trio_mqtt._client._authenticating import Authenticating
 from trio_mqtt._client._committing import Committer
-from trio_mqtt._client._connecting import HINTS
+from trio_mqtt._client._connecting import said_in
 from trio_mqtt._client._farewell import Farewell, last_packet
 from trio_mqtt._client._instrumented import INSTRUMENTED, PLAIN, watch
 from trio_mqtt._client._link import Link
@@ -346,12 +346,9 @@ class Supervisor:
 
     def _disconnected(self, packet: Disconnect) -> ConnectionLost:
         properties = packet.properties
-        words = f": {properties.reason_string}" if properties.reason_string else ""
-        hint = HINTS.get(packet.reason_code, "")
-        what = packet.reason_code.describe()
-        message = f"{self._name} ended the connection with {what}{words}{hint}"
+        what = said_in(packet, self._options.auth)
         return ConnectionLost(
-            message,
+            f"{self._name} ended the connection with {what}",
             reason_code=packet.reason_code,
             reason_string=properties.reason_string,
             server_reference=properties.server_reference,
