@@ -14,7 +14,16 @@ import trio
 
 import trio_mqtt
 from tests.client.moments import PATIENCE
-from trio_mqtt import ConnectionLost, ReasonCode, Session, Will
+from trio_mqtt import (
+    ConnectionLost,
+    ConnectRejected,
+    PublishRejected,
+    ReasonCode,
+    Session,
+    SubscribeRejected,
+    UnsubscribeRejected,
+    Will,
+)
 from trio_mqtt._enums import PacketType
 from trio_mqtt.packets import (
     PROPERTY_TABLE,
@@ -280,3 +289,41 @@ async def test_every_property_is_read() -> None:
             expected = 2  # else there were no QoS 2 to read the answers of
         thing, *attributes = path.split(".")
         assert reduce(getattr, attributes, found[thing]) == expected, path
+
+
+# -- reading of what is refused ---------------------------------------------------------------
+
+
+async def test_what_is_refused_says_the_same() -> None:
+    refused = ReasonCode.QUOTA_EXCEEDED
+    peer = ScriptedPeer(
+        [
+            *[Expect(Connect), Send(ConnAck())],
+            *[Expect(Subscribe), Send(SubAck(1, (refused,), EXPLAINED))],
+            *[Expect(Unsubscribe), Send(UnsubAck(2, (ReasonCode.NOT_AUTHORIZED,), EXPLAINED))],
+            *[Expect(Publish), Send(PubAck(3, refused, EXPLAINED))],
+            *[Expect(Publish), Send(PubRec(4, refused, EXPLAINED))],
+            Expect(Disconnect),
+        ],
+        [Expect(Connect), Send(ConnAck(reason_code=ReasonCode.SERVER_BUSY, properties=LEFT))],
+        timeout=PATIENCE,
+    )
+    async with open_client(connector=peer.connect, reconnect=None) as client:
+        with pytest.raises(SubscribeRejected) as of_suback:
+            async with client.subscribe("t"):
+                raise AssertionError("not reached")
+        with pytest.raises(UnsubscribeRejected) as of_unsuback:
+            await client.unsubscribe("t")
+        with pytest.raises(PublishRejected) as of_puback:
+            await client.publish("t", qos=1)
+        with pytest.raises(PublishRejected) as of_pubrec:
+            await client.publish("t", qos=2)
+    with pytest.raises(ConnectRejected) as of_connack:
+        async with open_client(connector=peer.connect, reconnect=None):
+            raise AssertionError("not reached")
+    for caught in (of_suback, of_unsuback, of_puback, of_pubrec, of_connack):
+        error: Any = caught.value
+        assert (error.reason_string, error.user_properties) == ("why", PAIRS)
+        assert "why" in str(error)
+    assert of_connack.value.server_reference == "other"
+    peer.assert_done()
