@@ -165,6 +165,13 @@ async def test_an_expiry_cannot_follow_on_none(server: Server) -> None:
     assert packet.properties.session_expiry_interval in (None, 0)
 
 
+async def test_at_the_end_it_is_too_late(server: Server) -> None:
+    async with open_client(connector=server.connect) as client:
+        pass
+    with pytest.raises(trio.ClosedResourceError):
+        client.disconnect_with(reason_code=4)
+
+
 async def test_the_last_decision_holds(server: Server) -> None:
     async with open_client(connector=server.connect) as client:
         client.disconnect_with(reason_string="one", reason_code=4)

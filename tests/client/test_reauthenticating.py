@@ -22,6 +22,7 @@ from trio_mqtt import (
     ReasonCode,
     Reconnect,
     RemoteProtocolError,
+    Will,
 )
 from trio_mqtt.abc import AuthData
 from trio_mqtt.events import Disconnected
@@ -410,10 +411,14 @@ async def test_a_mistake_leaves_the_block_as_it_is(
     auth = Riddles()
     mistake = ZeroDivisionError("a mistake")
     with pytest.raises(ZeroDivisionError) as caught:
-        async with open_client(connector=server.connect, auth=auth) as client:
+        async with open_client(
+            connector=server.connect, auth=auth, will=Will(topic="gone")
+        ) as client:
             auth.before_answer = raising(mistake)
             await client.reauthenticate()
     assert caught.value is mistake
+    (goodbye,) = received(server, Disconnect)
+    assert goodbye.reason_code is ReasonCode.DISCONNECT_WITH_WILL_MESSAGE
 
 
 @pytest.mark.parametrize("error", [OSError("no tokens"), AuthenticationFailed("no key")])

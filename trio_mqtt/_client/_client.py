@@ -145,8 +145,11 @@ class Client:
             LocalProtocolError: the standard forbids that, such as a `session_expiry` after CONNECT
                 had none.
             FeatureNotSupported: the version of MQTT spoken cannot say it.
+            trio.ClosedResourceError: the client is closed.
+            MQTTError: it has failed, with this error.
         """
         supervisor = self._supervisor
+        supervisor.check_open()
         farewell = make_farewell(
             reason_code, session_expiry, reason_string, user_properties, session=supervisor.session
         )

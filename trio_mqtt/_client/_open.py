@@ -222,7 +222,8 @@ async def open_client(  # noqa: PLR0913 - the options of CONNECT, each by name
                         yield Client(supervisor)
             except BaseException as error:  # noqa: BLE001 - raised again below
                 body_error = error
-            failed = body_error is not None and not _is_cancellation(body_error)
+            crashed = nursery.cancel_scope.cancel_called  # then the body was only cancelled
+            failed = crashed or (body_error is not None and not _is_cancellation(body_error))
             try:
                 await supervisor.close(failed=failed)
             finally:
