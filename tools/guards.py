@@ -581,9 +581,25 @@ GUARDS: Final = (
     Guard(
         "a SUBSCRIBE that is not sent leaves the one before it under way",
         "_client/_requests.py",
-        "            self.route.pending = self.before\n",
-        "            self.route.pending = None\n",
+        "before if before and not before.done.is_set() else None\n",
+        "None\n",
         "client/test_topic_filters.py::test_what_was_not_sent_leaves_what_is_under_way",
+    ),
+    Guard(
+        "a QoS that no Server was asked for is not remembered",
+        "_client/_requests.py",
+        "            self.failure = request.failure\n            self._go_back()\n",
+        "            self.failure = request.failure\n",
+        "client/test_topic_filters.py::"
+        "test_what_cannot_be_sent_any_more_leaves_others_as_they_were[False-False]",
+    ),
+    Guard(
+        "a QoS that no Server was asked for is not kept for the next client",
+        "_client/_subscribing.py",
+        "take_back(change)  # this Server is never asked\n",
+        'get("")\n',
+        "client/test_topic_filters.py::"
+        "test_what_cannot_be_sent_any_more_leaves_others_as_they_were[False-True]",
     ),
     Guard(
         "User Properties that were refused are not sent again",

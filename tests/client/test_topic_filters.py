@@ -170,6 +170,44 @@ async def test_what_was_not_sent_leaves_what_is_under_way(
             await server.wait_until(lambda: not server.sessions["c"].subscriptions)
 
 
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("lost", [True, False])
+async def test_what_cannot_be_sent_any_more_leaves_others_as_they_were(
+    server: Server, autojump_clock: MockClock, *, keep: bool, lost: bool
+) -> None:
+    """A greater QoS that the server was never asked for is not taken for granted."""
+    async with (
+        open_client(connector=server.connect, client_id="c") as client,
+        client.subscribe("a", qos=0, keep=keep) as first,
+    ):
+        server.accepting = False
+        server.drop("c")
+        await server.wait_until(lambda: not server.sessions["c"].connected)
+        if lost:
+            server.forget_session("c")
+        server.limits = ServerLimits(maximum_packet_size=60)
+
+        async def subscribe() -> None:
+            long = [("long", "x" * 60)]
+            with pytest.raises(PacketTooLarge):
+                async with client.subscribe("a", qos=2, keep=keep, user_properties=long):
+                    raise AssertionError("not reached")
+
+        with trio.fail_after(PATIENCE):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(subscribe)
+                await wait_all_tasks_blocked()
+                server.accepting = True
+            await server.wait_until(lambda: "a" in server.sessions["c"].subscriptions)
+            server.publish("a", "x")
+            assert (await first.receive()).text() == "x"
+        remembered = client._supervisor.session._subscriptions.get("a")
+        assert (remembered and remembered.request.qos) == (0 if keep else None)
+        async with client.subscribe("a", qos=2) as messages:
+            assert messages.granted == {"a": QoS.EXACTLY_ONCE}
+        assert all(not each.properties.user_properties for each in received(server, Subscribe))
+
+
 @pytest.mark.parametrize("refused", [True, False])
 async def test_who_is_refused_leaves_no_user_properties_behind(
     server: Server, autojump_clock: MockClock, *, refused: bool

@@ -77,18 +77,23 @@ class Grant:
     failure: Exception | None = None
 
     def withdraw(self) -> None:
-        """It was not sent, after all."""
-        if self.route.pending is self:
-            self.route.pending = self.before
+        """It was not sent, after all: nothing has changed."""
+        self._step_back()
         self._go_back()
+
+    def _step_back(self) -> None:
+        """It is not under way any more; the one before it may be."""
+        if self.route.pending is self:
+            before = self.before
+            self.route.pending = before if before and not before.done.is_set() else None
 
     def answer(self, request: Request) -> None:
         """Take the SUBACK, or the failure, to the route and to whoever waits."""
         route = self.route
-        if route.pending is self:
-            route.pending = None
+        self._step_back()
         if request.answer is None:
             self.failure = request.failure
+            self._go_back()
         else:
             self.reason_code = request.answer.reason_codes[0]
             self.reason_string = request.answer.properties.reason_string

@@ -23,6 +23,7 @@ from trio_mqtt._client._unsubscribing import unsubscribe
 from trio_mqtt._client._versions import as_spoken
 from trio_mqtt._enums import MQTT_5, ReasonCode, RetainHandling
 from trio_mqtt._errors import (
+    FeatureNotSupported,
     MQTTError,
     PacketTooLarge,
     SubscribeRejected,
@@ -218,6 +219,10 @@ class SubscriptionManager:
     def _answered(self, grant: Grant, change: Change | None, request: Request) -> None:
         grant.answer(request)
         if grant.reason_code is None:
+            if change is not None and isinstance(
+                grant.failure, FeatureNotSupported | PacketTooLarge
+            ):
+                self._session._subscriptions.take_back(change)  # this Server is never asked
             return
         if not grant.reason_code.is_failure:
             if grant.route.pending is None:
