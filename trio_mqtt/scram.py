@@ -34,7 +34,14 @@ _QUICK: Final = 5_000
 _UNPROVEN: Final = "the server has accepted this client without proving that it knows the password"
 
 
-def _check_password(scram: Scram, _attribute: object, _value: str) -> None:
+def _check_text(_scram: Scram, attribute: attrs.Attribute[str], value: object) -> None:
+    if not isinstance(value, str):
+        message = f"{attribute.name} is a str, not {type(value).__name__}"
+        raise TypeError(message)
+
+
+def _check_password(scram: Scram, attribute: attrs.Attribute[str], value: object) -> None:
+    _check_text(scram, attribute, value)
     scram._client()  # noqa: SLF001 - it is the validator of that class
 
 
@@ -50,9 +57,10 @@ class Scram(Authenticator):
     Raises:
         ValueError: there is no such method, or the user name or password has characters that
             SASLprep forbids.
+        TypeError: one of them is no str.
     """
 
-    username: str
+    username: str = attrs.field(validator=_check_text)
     method: str = attrs.field(
         default="SCRAM-SHA-256", validator=validators.in_(_METHODS), kw_only=True
     )

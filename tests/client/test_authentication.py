@@ -264,6 +264,7 @@ async def test_a_session_that_has_spoken_an_older_version(
         pass
     error = await fails(connector=server.connect, session=session, auth=Riddles())
     assert isinstance(error, FeatureNotSupported)
+    assert "a Session that has spoken it" in str(error)
     assert len(received(server, Connect)) == 1
 
 

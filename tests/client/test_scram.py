@@ -287,6 +287,15 @@ def test_what_cannot_be_used(arguments: Any) -> None:
     assert "bell" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["username", "password"])
+@pytest.mark.parametrize("value", [b"secret", None])
+def test_what_is_no_text(name: str, value: Any) -> None:
+    arguments: dict[str, Any] = {"username": "alice", "password": "x", name: value}
+    with pytest.raises(TypeError, match=f"{name} is a str, not {type(value).__name__}") as caught:
+        Scram(**arguments)
+    assert "secret" not in str(caught.value)
+
+
 def test_it_can_be_copied() -> None:
     auth = Scram("alice", "secret")
     assert pickle.loads(pickle.dumps(auth)) == auth  # noqa: S301 - our own bytes

@@ -190,3 +190,11 @@ async def test_scram_refuses_what_is_none(autojump_clock: MockClock) -> None:
             client = RawClient(stream)
             await client.send(Connect("c", properties=says(data, "SCRAM-SHA-256")))
             assert await client.receive() == ConnAck(reason_code=REFUSED)
+
+
+async def test_a_method_that_was_taken_away_meanwhile(autojump_clock: MockClock) -> None:
+    async with dialogue(b"mouse") as (server, client):
+        assert isinstance(await client.receive(), ConnAck)
+        del server.authentication_methods["rhyme"]
+        await client.send(Auth(AGAIN, says(b"mouse")))
+        assert await client.receive() == Disconnect(ReasonCode.BAD_AUTHENTICATION_METHOD)

@@ -63,7 +63,10 @@ def _check_auth(auth: object) -> None:
 def check_auth_protocol(protocol: Protocol) -> None:
     """Raise FeatureNotSupported if this version has no enhanced authentication."""
     if protocol is not MQTT_5:
-        message = f"{protocol.title} has no enhanced authentication; leave out auth or protocol"
+        message = (
+            f"{protocol.title} has no enhanced authentication; leave out auth, or protocol, or a "
+            "Session that has spoken it"
+        )
         raise FeatureNotSupported(message)
 
 

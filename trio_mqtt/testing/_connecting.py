@@ -106,8 +106,11 @@ def handle_connect(
 def _begin(
     connection: Connection, authentication: Authentication, properties: Properties, now: float
 ) -> None:
-    methods = connection.broker.policy.authentication_methods
-    authentication.step = methods[authentication.method](authentication.connect)
+    begin = connection.broker.policy.authentication_methods.get(authentication.method)
+    if begin is None:  # it was taken away since the Client connected
+        connection.disconnect(_R.BAD_AUTHENTICATION_METHOD, now)
+        return
+    authentication.step = begin(authentication.connect)
     _take_step(connection, authentication, properties, now)
 
 
