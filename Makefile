@@ -80,6 +80,7 @@ test-python: .venv-$(VERSION)/.installed mosquitto strace  ## the tests with ano
 	.venv-$(VERSION)/bin/python $(PYTEST) $(WORKERS) --ignore tests/interop tests
 
 bench: $(VENV)/.bench mosquitto  ## messages a second, beside other clients
+	$(BIN)/python -m benchmarks.peers
 	$(BIN)/python -m benchmarks
 
 bench-instructions: $(VENV)/.bench valgrind  ## instructions a message, beside what is stored

@@ -5,63 +5,53 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import attrs
-
 from benchmarks import report
-from benchmarks.clients import CLIENTS, DURABLE
-from benchmarks.jobs import PAYLOAD_SIZE, WORKS, Job, Work
-from benchmarks.processes import RunFailed, run_module
+from benchmarks.clients import CLIENTS, CPU, DURABLE
+from benchmarks.jobs import PAYLOAD_SIZE
+from benchmarks.peers import installed
+from benchmarks.processes import RunFailed
+from benchmarks.results import Results
+from benchmarks.runs import RunLost, run_once
 from benchmarks.servers import SERVERS
+from benchmarks.works import WORKS, Work
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ROUNDS: Final = 3
 MESSAGES: Final = 60_000
-_TIMEOUT: Final = 30.0
 
 
-def run_once(client: str, job: Job, server_name: str) -> float:
-    """Messages a second.
-
-    Raises:
-        RunFailed: the client was not done in time, or not all messages came through.
-    """
-    deadline = time.monotonic() + _TIMEOUT
-    with SERVERS[server_name](job, deadline) as server:
-        job = attrs.evolve(job, port=server.port, window=server.window)
-        with run_module(
-            "benchmarks.run_client", client, job.to_json(), deadline=deadline
-        ) as process:
-            line = process.line()
-            if line == "subscribed":
-                server.subscribed()
-                line = process.line()
-            server.check()
-    return job.messages / float(line)
-
-
-def run_all(
-    works: Sequence[Work], clients: Sequence[str], rounds: int, messages: int
-) -> tuple[report.Rates, list[str]]:
-    """Every client does every work in turn, several times over; rates, and what failed."""
-    rates: report.Rates = {}
-    failures: list[str] = []
+def run_all(works: Sequence[Work], clients: Sequence[str], rounds: int, messages: int) -> Results:
+    """Every client does every work in turn, several times over."""
+    measured = Results(clients=tuple(clients), rounds=rounds, environment=report.gather(clients))
+    start = time.monotonic()
     for number in range(rounds):
         for work in works:
             for name in clients:
-                count = max(1, int(messages * work.share * CLIENTS[name].share))
-                job = Job(kind=work.kind, qos=work.qos, messages=count)
-                try:
-                    rate = run_once(name, job, work.server)
-                except RunFailed as error:
-                    failures.append(f"{name}, {work.name}, {work.server}: {error}")
+                if work.kind in CLIENTS[name].cannot:
                     continue
-                rates.setdefault((work, name), []).append(rate)
+                run_into(measured, work, name, messages)
         print(f"round {number + 1} of {rounds} done, {report.load()}", file=sys.stderr)
-    return rates, failures
+    measured.seconds = time.monotonic() - start
+    return measured
+
+
+def run_into(measured: Results, work: Work, name: str, messages: int) -> None:
+    """Do one run and note what came of it."""
+    job = work.job(messages, CLIENTS[name].share)
+    try:
+        figures = run_once(name, job, work.server)
+    except RunLost as error:
+        measured.lost[work, name] = max(error.count, measured.lost.get((work, name), 0))
+    except RunFailed as error:
+        measured.failures.append(f"{name}, {work.name}, {work.server}: {error}")
+    else:
+        for figure, value in figures.items():
+            measured.figures.setdefault((work, name, figure), []).append(value)
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -81,10 +71,11 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--clients",
         nargs="+",
         choices=list(CLIENTS),
-        default=[name for name in CLIENTS if name != DURABLE],
         metavar="CLIENT",
         help=f"some of {', '.join(CLIENTS)}; the first is compared with the others",
     )
+    add("--cpu", action="store_true", help="a second table, by processor time")
+    add("--results", type=Path, help="a file to write them to, in JSON")
     return parser.parse_args(arguments)
 
 
@@ -96,16 +87,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for work in WORKS
         if options.only in {None, work.kind} and options.server in {None, work.server}
     ]
-    print(*report.environment(options.clients), sep="\n")
-    rates, failures = run_all(works, options.clients, options.rounds, options.messages)
+    clients = options.clients or [name for name in installed() if name != DURABLE]
+    print(*report.environment(clients), sep="\n")
+    measured = run_all(works, clients, options.rounds, options.messages)
     print(
-        f"\nMessages a second: medians of {options.rounds} rounds, {PAYLOAD_SIZE}-byte payloads, "
-        f"MQTT 5.0.\nRatios: {options.clients[0]} divided by the client on their left.\n"
+        f"\nMessages a second: medians of {options.rounds} rounds, {PAYLOAD_SIZE}-byte payloads "
+        f"unless said,\nMQTT 5.0. Ratios: {clients[0]} divided by the client on their left.\n"
     )
-    print(*report.table(works, options.clients, rates), sep="\n")
-    for failure in failures:
+    print(*report.table(measured, works), sep="\n")
+    if options.cpu:
+        print("\nThe same a second of the client's processor time, connecting and closing in it:\n")
+        print(*report.table(measured, works, CPU), sep="\n")
+    for failure in measured.failures:
         print(f"\nfailed: {failure}")
-    return 1 if failures else 0
+    if options.results:
+        measured.save(options.results)
+    return 1 if measured.failures else 0
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """A server that takes itself out of the figure: a process for one connection.
 
-``python -m benchmarks.canned JOB`` prints the port, serves one client, and prints what it counted.
+``python -m benchmarks.canned JOB`` prints the port, serves one client, and prints what it counted
+and the seconds that passed between CONNACK and the end.
 It sends what was encoded beforehand, and answers by the chunk, not by the message.
 """
 
@@ -10,6 +11,7 @@ import json
 import socket
 import sys
 from collections import Counter
+from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from benchmarks.jobs import MOST_IN_FLIGHT, Job
@@ -24,6 +26,7 @@ from benchmarks.wire import (
     UNSUBSCRIBE,
     Run,
     Splitter,
+    last_message,
     publish_stream,
     send_stream,
 )
@@ -109,12 +112,15 @@ def serve_subscriber(job: Job, connection: socket.socket, connect: Connect) -> C
     connection.sendall(encode(SubAck(packet.packet_id, (granted,)), MQTT_5))
     window = connect.properties.receive_maximum or MOST_IN_FLIGHT
     arrived = send_stream(connection, stream, size, qos=job.qos, window=window)
-    return Counter(sent=job.messages) + answer_all(connection, arrived)
+    connection.sendall(last_message(job, MQTT_5))
+    answer_all(connection, arrived)
+    return Counter(sent=job.messages)
 
 
 KINDS: Final[dict[str, Callable[[Job, socket.socket, Connect], Counter[str]]]] = {
     "publish": serve_publisher,
     "receive": serve_subscriber,
+    "tasks": serve_publisher,
 }
 
 
@@ -133,8 +139,10 @@ def main() -> None:
             raise TypeError
         granted = Properties(receive_maximum=MOST_IN_FLIGHT)
         connection.sendall(encode(ConnAck(properties=granted), MQTT_5))
+        start = perf_counter()
         counts = KINDS[job.kind](job, connection, connect)
-    print(json.dumps(counts), flush=True)
+        seconds = perf_counter() - start
+    print(json.dumps({"counts": counts, "seconds": seconds}), flush=True)
 
 
 if __name__ == "__main__":

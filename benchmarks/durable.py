@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from benchmarks import report
-from benchmarks.__main__ import ROUNDS, run_once
+from benchmarks.__main__ import ROUNDS
 from benchmarks.clients import CLIENTS, DURABLE
 from benchmarks.jobs import Job
+from benchmarks.runs import run_once
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for _ in range(options.rounds):
             for client, measured in rates.items():
                 job = Job(kind="publish", qos=qos, messages=options.messages)
-                measured.append(run_once(client, job, "canned"))
+                measured.append(run_once(client, job, "canned")["rate"])
         memory, durable = (statistics.median(each) for each in rates.values())
         print(f"  QoS {qos:<14}{memory:>12,.0f}{durable:>12,.0f}{durable / memory:>8.2f}")
     return 0

@@ -10,42 +10,8 @@ import attrs
 PAYLOAD_SIZE: Final = 64
 MOST_IN_FLIGHT: Final = 65_535
 TOPIC: Final = "benchmarks/topic"
-
-
-@attrs.frozen(kw_only=True)
-class Work:
-    """A row of the table.
-
-    Attributes:
-        kind: what a client does; a key of its WORK.
-        qos: the Quality of Service of each message.
-        server: with whom; a key of `servers.SERVERS`.
-        share: the part of the messages that is enough, where all clients are slow.
-    """
-
-    kind: str
-    qos: int
-    server: str
-    share: float = 1.0
-
-    @property
-    def name(self) -> str:
-        """What the table calls it."""
-        return f"{self.kind} QoS {self.qos}"
-
-
-WORKS: Final = (
-    Work(kind="receive", qos=0, server="canned"),
-    Work(kind="receive", qos=1, server="canned"),
-    Work(kind="publish", qos=0, server="canned"),
-    Work(kind="publish", qos=1, server="canned"),
-    Work(kind="publish", qos=2, server="canned", share=0.5),
-    Work(kind="receive", qos=0, server="mosquitto", share=0.5),
-    Work(kind="receive", qos=1, server="mosquitto", share=0.5),
-    Work(kind="publish", qos=0, server="mosquitto", share=0.5),
-    Work(kind="publish", qos=1, server="mosquitto", share=0.25),
-    Work(kind="publish", qos=2, server="mosquitto", share=0.25),
-)
+TASKS: Final = 200
+"""How many publish at a time in the work of that name."""
 
 
 @attrs.frozen(kw_only=True)
@@ -55,10 +21,14 @@ class Job:
     Attributes:
         kind: what the client does.
         qos: the Quality of Service of each message.
-        messages: how many of them.
+        messages: how many of them; or connections.
         size: the size of each payload, in bytes.
         port: where the server listens, on 127.0.0.1.
         window: how many QoS 1 and 2 messages that server allows to be unacknowledged.
+        transport: what MQTT runs over: tcp, tls or ws.
+        authority: the certificate that a client has to trust for TLS, in PEM; a file.
+        subscriptions: how many Topic Filters a client subscribes to; messages come for each in
+            turn.
     """
 
     kind: str
@@ -67,22 +37,42 @@ class Job:
     size: int = PAYLOAD_SIZE
     port: int = 0
     window: int = MOST_IN_FLIGHT
+    transport: str = "tcp"
+    authority: str = ""
+    subscriptions: int = 1
 
     @property
     def topic(self) -> str:
-        """The Topic Name of each message."""
+        """The Topic Name of each message, if there is but one."""
         return TOPIC
+
+    @property
+    def topics(self) -> list[str]:
+        """What the client subscribes to."""
+        if self.subscriptions == 1:
+            return [TOPIC]
+        return [f"{TOPIC}/{number:05}" for number in range(self.subscriptions)]
 
     @property
     def payload(self) -> bytes:
         """The payload of each message."""
         return b"x" * self.size
 
+    @property
+    def arriving(self) -> int:
+        """How many messages a receiving client waits for.
+
+        One more than those that count comes last, at QoS 1, once the Server has the last
+        acknowledgement of those before. So the time ends for all at the same point, and a client
+        that lost some gets to know that no more will come.
+        """
+        return self.messages + 1
+
     def to_json(self) -> str:
-        """As a command-line argument."""
+        """As a line."""
         return json.dumps(attrs.asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Job:
-        """From a command-line argument."""
+        """From a line."""
         return cls(**json.loads(text))

@@ -30,15 +30,18 @@ class Process:
         module: what to run.
         arguments: its command line.
         deadline: when it must be done, by `time.monotonic`.
+        python: the interpreter.
     """
 
-    def __init__(self, module: str, *arguments: str, deadline: float) -> None:
+    def __init__(
+        self, module: str, *arguments: str, deadline: float, python: str = sys.executable
+    ) -> None:
         self._name = " ".join((module, *arguments))
         self._deadline = deadline
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - `end` closes it
         self._process = subprocess.Popen(  # noqa: S603 - a program of ours
-            [sys.executable, "-m", module, *arguments],
+            [python, "-m", module, *arguments],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -73,11 +76,12 @@ class Process:
             raise RunFailed(message)
         return line
 
-    def go(self) -> None:
+    def go(self, line: str = "go") -> None:
         """Write a line to it."""
         if self._process.stdin is not None:
-            self._process.stdin.write("go\n")
-            self._process.stdin.flush()
+            with contextlib.suppress(BrokenPipeError):  # it has ended, as its next line tells
+                self._process.stdin.write(f"{line}\n")
+                self._process.stdin.flush()
 
     def end(self) -> None:
         """Have it ended, by force if need be."""
@@ -91,9 +95,11 @@ class Process:
 
 
 @contextlib.contextmanager
-def run_module(module: str, *arguments: str, deadline: float) -> Generator[Process]:
+def run_module(
+    module: str, *arguments: str, deadline: float, python: str = sys.executable
+) -> Generator[Process]:
     """Run a module of ours for the length of a block."""
-    process = Process(module, *arguments, deadline=deadline)
+    process = Process(module, *arguments, deadline=deadline, python=python)
     try:
         yield process
     finally:

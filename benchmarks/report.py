@@ -2,44 +2,47 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import re
-import statistics
 import subprocess
-from importlib import metadata
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.clients import CLIENTS
+from benchmarks import results
+from benchmarks.clients import CPU
+from benchmarks.results import load
 from tests.servers import find_mosquitto
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from benchmarks.jobs import Work
+    from benchmarks.results import Results
+    from benchmarks.works import Work
 
-_NAME: Final = 16
+_NAME: Final = 30
 _COLUMN: Final = 12
-_RATIO: Final = 8
+_RATIO: Final = 7
+_MICROSECONDS: Final = 1e6
 
-Rates = dict[tuple["Work", str], list[float]]
-"""Messages a second of each round, by work and client."""
+RATES: Final = frozenset({"rate", CPU})
+"""The figures of which more is better."""
+
+__all__ = ["environment", "gather", "load", "table"]
 
 
 def environment(clients: Sequence[str]) -> Iterator[str]:
     """What the figures depend on."""
-    versions = [f"{name} {metadata.version(CLIENTS[name].distribution)}" for name in clients]
-    yield f"{', '.join(versions)}, mosquitto {_mosquitto_version()}"
-    yield (
-        f"{platform.python_implementation()} {platform.python_version()}, "
-        f"trio {metadata.version('trio')}, {platform.system()} {platform.release()}, "
-        f"{os.cpu_count()} CPUs, {load()}"
-    )
+    return describe(gather(clients))
 
 
-def load() -> str:
-    """How busy the machine is; the run itself counts."""
-    return f"load {os.getloadavg()[0]:.1f}"
+def gather(clients: Sequence[str]) -> dict[str, str]:
+    """The same, by name."""
+    return results.environment(clients, _mosquitto_version())
+
+
+def describe(found: Mapping[str, str]) -> Iterator[str]:
+    """In lines."""
+    versions = [f"{name} {text}" for name, text in found.items() if name not in {"date", "machine"}]
+    yield ", ".join(versions)
+    yield f"{found['machine']}, {load()}"
 
 
 def _mosquitto_version() -> str:
@@ -49,11 +52,9 @@ def _mosquitto_version() -> str:
     return found[1] if found else "of an unknown version"
 
 
-def table(
-    works: Sequence[Work], clients: Sequence[str], rates: Mapping[tuple[Work, str], list[float]]
-) -> Iterator[str]:
-    """Medians, with what our median is beside each of the others."""
-    first, *others = clients
+def table(measured: Results, works: Sequence[Work], only: str | None = None) -> Iterator[str]:
+    """Medians, with what our median is beside each of the others; or only of one figure."""
+    first, *others = measured.clients
     heading = f"{'':{_NAME}}{first:>{_COLUMN}}"
     yield heading + "".join(f"{name:>{_COLUMN}}{'ratio':>{_RATIO}}" for name in others)
     server = ""
@@ -61,18 +62,29 @@ def table(
         if work.server != server:
             server = work.server
             yield server
-        ours = _median(rates.get((work, first)))
-        line = f"  {work.name:{_NAME - 2}}{_number(ours):>{_COLUMN}}"
-        for name in others:
-            theirs = _median(rates.get((work, name)))
-            ratio = f"{ours / theirs:.2f}" if ours and theirs else "-"
-            line += f"{_number(theirs):>{_COLUMN}}{ratio:>{_RATIO}}"
-        yield line
+        for figure in (only,) if only else work.figures:
+            name = work.name if figure in RATES else f"{work.name}, {figure} us"
+            line = f"  {name:{_NAME - 2}}{cell(measured, work, first, figure):>{_COLUMN}}"
+            for other in others:
+                line += f"{cell(measured, work, other, figure):>{_COLUMN}}"
+                line += f"{ratio(measured, work, other, figure):>{_RATIO}}"
+            yield line
 
 
-def _median(values: Sequence[float] | None) -> float | None:
-    return statistics.median(values) if values else None
+def cell(measured: Results, work: Work, client: str, figure: str) -> str:
+    """Messages a second, or microseconds; what was lost; or that it cannot."""
+    if (work, client) in measured.lost:
+        return f"lost {measured.lost[work, client]:,}"
+    value = measured.median(work, client, figure)
+    if value is None:
+        return "-"
+    return f"{value if figure in RATES else value * _MICROSECONDS:,.0f}"
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.0f}"
+def ratio(measured: Results, work: Work, client: str, figure: str) -> str:
+    """How many times faster ours is; above 1, it is."""
+    ours = measured.median(work, measured.clients[0], figure)
+    theirs = measured.median(work, client, figure)
+    if not ours or not theirs:
+        return ""
+    return f"{ours / theirs if figure in RATES else theirs / ours:.2f}"

@@ -1,22 +1,42 @@
-"""The process of one client: ``python -m benchmarks.run_client NAME JOB``.
+"""The process of one client: ``python -m benchmarks.run_client MODULE``, and the job as a line.
 
-Prints the line "subscribed" when the server may send, and in the end the seconds it took.
+It is started while the server still starts. Prints the line "subscribed" when the server may send,
+and in the end what it measured, in JSON.
 """
 
 from __future__ import annotations
 
 import importlib
+import json
 import sys
+import time
+from typing import Final
 
-from benchmarks.clients import CLIENTS
+from benchmarks.clients import CPU, MessagesLost
 from benchmarks.jobs import Job
+
+_QUANTILES: Final = {"p50": 0.5, "p99": 0.99}
+
+
+def figures(job: Job, measured: float | list[float]) -> dict[str, float]:
+    """Messages a second; or quantiles, where each message was measured, in seconds."""
+    if not isinstance(measured, list):
+        return {"rate": job.messages / measured} if measured else {}
+    measured.sort()
+    return {name: measured[int(part * len(measured))] for name, part in _QUANTILES.items()}
 
 
 def main() -> None:
     """Do one job."""
-    job = Job.from_json(sys.argv[2])
-    module = importlib.import_module(f"benchmarks.clients.{CLIENTS[sys.argv[1]].module}")
-    print(f"{module.WORK[job.kind](job):.9f}", flush=True)
+    module = importlib.import_module(f"benchmarks.clients.{sys.argv[1]}")
+    job = Job.from_json(sys.stdin.readline())
+    start = time.process_time()
+    try:
+        answer: dict[str, float] = figures(job, module.WORK[job.kind](job))
+        answer[CPU] = job.messages / (time.process_time() - start)
+    except MessagesLost as error:
+        answer = {"lost": error.count}
+    print(json.dumps(answer), flush=True)
 
 
 if __name__ == "__main__":

@@ -29,18 +29,22 @@ class Server:
         port: where it listens, on 127.0.0.1.
         window: its Receive Maximum.
         subscribed: to be called when the client has its SUBACK.
-        check: raises RunFailed if the server saw something else than it should; to be called when
-            the client is done.
+        check: raises RunFailed if the server saw something else than it should, and tells how long
+            it took if it knows; to be called when the client is done.
     """
 
     port: int
     window: int
     subscribed: Callable[[], None]
-    check: Callable[[], None]
+    check: Callable[[], float | None]
 
 
 def _nothing() -> None:
     """Nothing is to be done."""
+
+
+def _unknown() -> None:
+    """Saw nothing, and knows no time."""
 
 
 def expected_counts(job: Job) -> dict[str, int]:
@@ -60,11 +64,14 @@ def run_canned(job: Job, deadline: float) -> Generator[Server]:
     """The canned server."""
     with run_module("benchmarks.canned", job.to_json(), deadline=deadline) as process:
 
-        def check() -> None:
-            counts = json.loads(process.line())
+        def check() -> float:
+            answer = json.loads(process.line())
+            counts = answer["counts"]
             if counts != expected_counts(job):
                 message = f"the server counted {counts} instead of {expected_counts(job)}"
                 raise RunFailed(message)
+            seconds: float = answer["seconds"]
+            return seconds
 
         yield Server(
             port=int(process.line()), window=MOST_IN_FLIGHT, subscribed=_nothing, check=check
@@ -85,7 +92,7 @@ def run_real(job: Job, deadline: float) -> Generator[Server]:
             )
             feeder.line()
             subscribed = feeder.go
-        yield Server(port=port, window=_MOSQUITTO_WINDOW, subscribed=subscribed, check=_nothing)
+        yield Server(port=port, window=_MOSQUITTO_WINDOW, subscribed=subscribed, check=_unknown)
 
 
 SERVERS: Final[dict[str, Callable[[Job, float], AbstractContextManager[Server]]]] = {

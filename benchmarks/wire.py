@@ -27,6 +27,7 @@ PUBREL: Final = 6
 PUBCOMP: Final = 7
 UNSUBSCRIBE: Final = 10
 DISCONNECT: Final = 14
+_LAST: Final = frozenset({PUBACK, PUBCOMP})
 CHUNK: Final = 256 * 1024
 _MORE: Final = 128  # in a byte of the Remaining Length: another one follows
 
@@ -130,17 +131,22 @@ def publish_stream(job: Job, protocol: Protocol) -> tuple[bytes, int]:
     return bytes(stream), len(packet)
 
 
+def last_message(job: Job, protocol: Protocol) -> bytes:
+    """What tells a receiving client that no more will come; see `Job.arriving`."""
+    return encode(Publish(job.topics[-1], b"", 1, packet_id=1), protocol)
+
+
 def send_stream(
     connection: socket.socket, stream: bytes, size: int, *, qos: int, window: int
 ) -> list[Run]:
-    """Send packets of this size as the socket takes them, and at QoS 1 wait for their PUBACKs.
+    """Send packets of this size as the socket takes them, at QoS 1 and 2 until all are done.
 
     Args:
         connection: where to.
         stream: the packets.
         size: of each.
-        qos: theirs, 0 or 1.
-        window: how many may be unacknowledged at QoS 1.
+        qos: theirs.
+        window: how many may be unacknowledged at QoS 1 and 2.
 
     Returns:
         What arrived beside them.
@@ -153,22 +159,29 @@ def send_stream(
     view = memoryview(stream)
     splitter = Splitter()
     others: list[Run] = []
+    released = bytearray()  # PUBRELs; each four bytes, and sent between two packets
     sent = acknowledged = 0
     while sent < len(stream) or (qos and acknowledged < len(stream) // size):
         allowed = (acknowledged + window) * size if qos else len(stream)
-        may_send = sent < min(allowed, len(stream))
+        may_send = released or sent < min(allowed, len(stream))
         poll.register(connection, select.POLLIN | (select.POLLOUT if may_send else 0))
         ((_, ready),) = poll.poll()
         if ready & select.POLLOUT:
-            sent += connection.send(view[sent : min(sent + CHUNK, allowed)])
+            if released and not sent % size:
+                del released[: connection.send(released)]
+            else:
+                end = sent + -sent % size if released else min(sent + CHUNK, allowed)
+                sent += connection.send(view[sent:end])
         if ready & ~select.POLLOUT:
             data = connection.recv(CHUNK)
             if not data:
                 message = f"closed after {acknowledged} acknowledgements, {sent // size} sent"
                 raise ConnectionError(message)
             for run in splitter.feed(data):
-                if run.kind == PUBACK:
+                if run.kind in _LAST:
                     acknowledged += len(run)
+                elif run.kind == PUBREC:
+                    released += run.answer(PUBREL)
                 else:
                     others.append(run)
     connection.settimeout(None)

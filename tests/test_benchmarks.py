@@ -10,10 +10,11 @@ import pytest
 from benchmarks import __main__ as command
 from benchmarks import aliases
 from benchmarks.clients import CLIENTS
-from benchmarks.jobs import WORKS, Job
+from benchmarks.jobs import Job
 from benchmarks.processes import RunFailed, run_module
 from benchmarks.servers import run_canned
 from benchmarks.wire import PUBACK, PUBREC, Splitter, publish_stream
+from benchmarks.works import WORKS
 from trio_mqtt import MQTT_5
 from trio_mqtt.packets import PubAck, Publish, encode
 
@@ -36,8 +37,9 @@ def test_run_that_loses_a_message_does_not_count() -> None:
     job = Job(kind="publish", qos=1, messages=10)
     with run_canned(job, deadline) as server:
         fewer = attrs.evolve(job, messages=9, port=server.port)
-        arguments = (OURS, fewer.to_json())
-        with run_module("benchmarks.run_client", *arguments, deadline=deadline) as client:
+        module = CLIENTS[OURS].module
+        with run_module("benchmarks.run_client", module, deadline=deadline) as client:
+            client.go(fewer.to_json())
             client.line()
             with pytest.raises(RunFailed, match="counted"):
                 server.check()

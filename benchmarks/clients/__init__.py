@@ -4,15 +4,21 @@ Each has a module whose WORK is a table from the kind of work to a function that
 returns the seconds it took. It raises if a message did not arrive or was not acknowledged.
 
 The clock starts when a client that is connected begins: to publish, or to subscribe. It stops when
-the last message has arrived at QoS 0, was handed to application code at QoS 1, or has its last
-acknowledgement. After QoS 0 messages published, one of QoS 1 tells that they have arrived.
+the last message has arrived, and at QoS 1 and 2 the Server has had all acknowledgements; or when
+the last acknowledgement has come. After QoS 0 messages published, one of QoS 1 tells that they have
+arrived.
+
+The modules of others run without trio_mqtt, in environments of their own; see `benchmarks.peers`.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @attrs.frozen(kw_only=True)
@@ -21,26 +27,61 @@ class Client:
 
     Attributes:
         module: its module in this package.
-        distribution: what it is called where it is installed from.
+        distribution: what it is called where it is installed from; None if it is a program.
+        requirement: how to install it in an environment of its own; "" if it is here.
         share: the part of the messages that is enough: a slow client would take minutes for what
             takes another a second, and its rate is the same for fewer.
+        cannot: the kinds of work that it does not do, and why.
     """
 
     module: str
-    distribution: str
+    distribution: str | None
+    requirement: str = ""
     share: float = 1.0
+    cannot: Mapping[str, str] = attrs.field(factory=dict[str, str])
 
+
+CPU: Final = "cpu"
+"""Messages a second of processor time, which tells more than a second while others use it, too."""
 
 DURABLE: Final = "durable"
 """Ours with a Session on disk, which can only publish; see `benchmarks.durable`."""
 
 CLIENTS: Final = {
     "trio_mqtt": Client(module="ours", distribution="trio-mqtt"),
-    "paho-mqtt": Client(module="paho", distribution="paho-mqtt", share=0.1),
     DURABLE: Client(module="ours_durable", distribution="trio-mqtt"),
-    "gmqtt": Client(module="of_gmqtt", distribution="gmqtt", share=0.5),
+    "gmqtt": Client(
+        module="of_gmqtt",
+        distribution="gmqtt",
+        requirement="gmqtt>=0.7,<1",
+        share=0.5,
+        cannot={"tasks": "gmqtt cannot wait for one acknowledgement: publish returns nothing"},
+    ),
+    "mqttium": Client(
+        module="of_mqttium", distribution="mqttium", requirement="mqttium>=1.2,<1.3", share=0.5
+    ),
+    "aiomqtt 3": Client(
+        module="of_aiomqtt3", distribution="aiomqtt", requirement="aiomqtt==3.0.0a1", share=0.5
+    ),
+    "paho": Client(
+        module="paho", distribution="paho-mqtt", requirement="paho-mqtt>=2.1,<3", share=0.1
+    ),
+    "zmqtt": Client(
+        module="of_zmqtt", distribution="zmqtt", requirement="zmqtt>=0.2,<0.3", share=0.1
+    ),
+    "aiomqtt 2": Client(
+        module="of_aiomqtt2", distribution="aiomqtt", requirement="aiomqtt>=2.5,<3", share=0.1
+    ),
 }
 """The first is the one that the others are compared with."""
+
+
+class MessagesLost(Exception):
+    """So many of the messages that were sent to the client did not arrive."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count)
+        self.count = count
 
 
 def subscribed() -> None:

@@ -28,7 +28,7 @@ async def _receive(job: Job) -> float:
     def on_message(*_arguments: object) -> int:
         nonlocal count
         count += 1
-        if count == job.messages:
+        if count == job.arriving:
             done.set()
         return 0
 

@@ -9,7 +9,7 @@ import trio
 
 import trio_mqtt
 from benchmarks.clients import subscribed
-from benchmarks.jobs import MOST_IN_FLIGHT, Job
+from benchmarks.jobs import MOST_IN_FLIGHT, TASKS, Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +34,7 @@ async def _receive(job: Job) -> float:
             subscribed()
             async for message in messages:
                 count += 1
-                if count == job.messages:
+                if count == job.arriving:
                     message.ack()  # leaving the loop would not
                     seconds = perf_counter() - start
                     break
@@ -63,4 +63,29 @@ def publish(job: Job) -> float:
     return trio.run(_publish, job)
 
 
-WORK: Final[dict[str, Callable[[Job], float]]] = {"receive": receive, "publish": publish}
+async def _tasks(job: Job) -> float:
+    topic, payload, qos = job.topic, job.payload, job.qos
+    numbers = iter(range(job.messages))
+    async with _open(job) as client:
+
+        async def work() -> None:
+            for _ in numbers:
+                await client.publish(topic, payload, qos=qos)
+
+        start = perf_counter()
+        async with trio.open_nursery() as nursery:
+            for _ in range(TASKS):
+                nursery.start_soon(work)
+        return perf_counter() - start
+
+
+def tasks(job: Job) -> float:
+    """Await publishes in many tasks."""
+    return trio.run(_tasks, job)
+
+
+WORK: Final[dict[str, Callable[[Job], float]]] = {
+    "receive": receive,
+    "publish": publish,
+    "tasks": tasks,
+}

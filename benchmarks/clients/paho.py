@@ -10,7 +10,7 @@ from paho.mqtt.client import Client, MQTTMessage, MQTTv5
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 
 from benchmarks.clients import subscribed
-from benchmarks.jobs import MOST_IN_FLIGHT, Job
+from benchmarks.jobs import MOST_IN_FLIGHT, TASKS, Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +38,7 @@ def receive(job: Job) -> float:
     client.on_subscribe = on_subscribe
     client.on_message = on_message
     client.connect("127.0.0.1", job.port)
-    while count < job.messages:
+    while count < job.arriving:
         client.loop()
     seconds = perf_counter() - start
     client.disconnect()
@@ -83,4 +83,39 @@ def publish(job: Job) -> float:
     return seconds
 
 
-WORK: Final[dict[str, Callable[[Job], float]]] = {"receive": receive, "publish": publish}
+def tasks(job: Job) -> float:
+    """Wait for each message in many threads, for want of tasks."""
+    numbers = iter(range(job.messages))
+    connected = threading.Event()
+
+    def on_connect(*_arguments: object) -> None:
+        connected.set()
+
+    client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTv5)
+    client.on_connect = on_connect
+    client.max_inflight_messages_set(min(TASKS, job.window))
+    client.connect("127.0.0.1", job.port)
+    client.loop_start()
+    connected.wait()
+
+    def work() -> None:
+        for _ in numbers:
+            client.publish(job.topic, job.payload, job.qos).wait_for_publish()
+
+    threads = [threading.Thread(target=work) for _ in range(TASKS)]
+    start = perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    seconds = perf_counter() - start
+    client.disconnect()
+    client.loop_stop()
+    return seconds
+
+
+WORK: Final[dict[str, Callable[[Job], float]]] = {
+    "receive": receive,
+    "publish": publish,
+    "tasks": tasks,
+}

@@ -1,0 +1,99 @@
+"""The rows of the table."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import attrs
+
+from benchmarks.jobs import PAYLOAD_SIZE, Job
+
+RATE: Final = ("rate",)
+QUANTILES: Final = ("p50", "p99")
+LATENCY: Final = "latency"
+_BULKY: Final = 4096
+_UNITS: Final = ((1 << 20, "MiB"), (1 << 10, "KiB"))
+
+
+@attrs.frozen(kw_only=True)
+class Work:
+    """What each client does, in a row of the table; or several, of which each has a figure.
+
+    Attributes:
+        kind: what a client does; a key of its WORK.
+        qos: the Quality of Service of each message.
+        server: with whom; a key of `servers.SERVERS`.
+        share: the part of the messages that is enough, where all clients are slow.
+        size: of each payload, in bytes.
+        transport: what MQTT runs over: tcp, tls or ws.
+        subscriptions: how many Topic Filters the client subscribes to.
+    """
+
+    kind: str
+    qos: int
+    server: str
+    share: float = 1.0
+    size: int = PAYLOAD_SIZE
+    transport: str = "tcp"
+    subscriptions: int = 1
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """What a run measures."""
+        return QUANTILES if self.kind == LATENCY else RATE
+
+    @property
+    def name(self) -> str:
+        """What the table calls it."""
+        name = f"{self.kind} QoS {self.qos}"
+        if self.size != PAYLOAD_SIZE:
+            name += f", {size_name(self.size)}"
+        if self.transport != "tcp":
+            name += f", {TRANSPORTS[self.transport]}"
+        if self.subscriptions > 1:
+            name += f", {self.subscriptions:,} filters"
+        return name
+
+    def job(self, messages: int, client_share: float) -> Job:
+        """A run of a client, for which a part of the messages is enough.
+
+        With large payloads it is not: there the bytes take the time.
+        """
+        share = self.share if self.size > _BULKY else self.share * client_share
+        return Job(
+            kind=self.kind,
+            qos=self.qos,
+            messages=max(1, int(messages * share)),
+            size=self.size,
+            transport=self.transport,
+            subscriptions=self.subscriptions,
+        )
+
+
+TRANSPORTS: Final = {"tls": "TLS", "ws": "WebSocket"}
+
+
+def size_name(size: int) -> str:
+    """As people write it."""
+    for unit, name in _UNITS:
+        if size >= unit:
+            return f"{size // unit} {name}"
+    return f"{size} B"
+
+
+WORKS: Final = (
+    Work(kind="receive", qos=0, server="canned"),
+    Work(kind="receive", qos=1, server="canned"),
+    Work(kind="receive", qos=2, server="canned", share=0.5),
+    Work(kind="publish", qos=0, server="canned"),
+    Work(kind="publish", qos=1, server="canned"),
+    Work(kind="publish", qos=2, server="canned", share=0.5),
+    Work(kind="tasks", qos=1, server="canned", share=0.5),
+    Work(kind="receive", qos=0, server="mosquitto", share=0.5),
+    Work(kind="receive", qos=1, server="mosquitto", share=0.5),
+    Work(kind="receive", qos=2, server="mosquitto", share=0.25),
+    Work(kind="publish", qos=0, server="mosquitto", share=0.5),
+    Work(kind="publish", qos=1, server="mosquitto", share=0.25),
+    Work(kind="publish", qos=2, server="mosquitto", share=0.25),
+    Work(kind="tasks", qos=1, server="mosquitto", share=0.25),
+)
