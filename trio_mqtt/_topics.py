@@ -71,17 +71,27 @@ def _why_not_a_shared_filter(topic_filter: str) -> tuple[str, str] | None:
 
 def check_topic_name(topic: str, wildcards: str = "MQTT-3.3.2-2") -> None:
     """Raise LocalProtocolError unless `topic` is a Topic Name that one can publish to."""
-    problem = why_not_a_topic_name(topic, wildcards)
+    try:
+        problem = why_not_a_topic_name(topic, wildcards)
+        message = "" if problem is None else f"Topic Name {topic[:100]!r} {problem[0]}"
+    except (AttributeError, TypeError):
+        raise _not_a_str(topic, "a Topic Name") from None
     if problem is not None:
-        message = f"Topic Name {topic[:100]!r} {problem[0]}"
         raise LocalProtocolError(message, statement=problem[1])
+
+
+def _not_a_str(value: object, what: str) -> TypeError:
+    return TypeError(f"{what} is a str, not {type(value).__name__}")
 
 
 def check_topic_filter(topic_filter: str) -> None:
     """Raise LocalProtocolError unless `topic_filter` is a Topic Filter."""
-    problem = why_not_a_topic_filter(topic_filter)
+    try:
+        problem = why_not_a_topic_filter(topic_filter)
+        message = "" if problem is None else f"Topic Filter {topic_filter[:100]!r} {problem[0]}"
+    except (AttributeError, TypeError):
+        raise _not_a_str(topic_filter, "a Topic Filter") from None
     if problem is not None:
-        message = f"Topic Filter {topic_filter[:100]!r} {problem[0]}"
         raise LocalProtocolError(message, statement=problem[1])
 
 

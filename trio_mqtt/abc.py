@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import attrs
 
 from trio_mqtt._errors import AuthenticationFailed
+from trio_mqtt.packets._properties import as_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -44,10 +45,6 @@ class Connector(Protocol):
         ...
 
 
-def _as_pairs(pairs: Iterable[tuple[str, str]]) -> UserProperties:
-    return tuple((name, value) for name, value in pairs)
-
-
 @attrs.frozen
 class AuthData:
     """What one packet of an authentication exchange carries (3.15.2.2).
@@ -60,7 +57,7 @@ class AuthData:
 
     data: bytes | None = attrs.field(default=None, repr=False)
     reason_string: str | None = attrs.field(default=None, kw_only=True)
-    user_properties: UserProperties = attrs.field(default=(), converter=_as_pairs, kw_only=True)
+    user_properties: UserProperties = attrs.field(default=(), converter=as_pairs, kw_only=True)
 
 
 class AuthExchange(ABC):

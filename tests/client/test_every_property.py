@@ -21,6 +21,7 @@ from trio_mqtt import (
     ReasonCode,
     Session,
     SubscribeRejected,
+    TopicFilter,
     UnsubscribeRejected,
     Will,
 )
@@ -327,3 +328,51 @@ async def test_what_is_refused_says_the_same() -> None:
         assert "why" in str(error)
     assert of_connack.value.server_reference == "other"
     peer.assert_done()
+
+
+# -- what the type checkers would have told ---------------------------------------------------
+
+
+NO_PAIRS: Final[dict[str, Any]] = {
+    "a dict": {"id": "7"},
+    "a str": "ab",
+    "no pair": ["id"],
+    "a number": [("attempt", 3)],
+    "bytes": [(b"a", "b")],
+}
+
+
+@pytest.mark.parametrize("pairs", NO_PAIRS.values(), ids=NO_PAIRS)
+async def test_what_is_no_pair_of_str_is_told_by_name(server: Server, pairs: Any) -> None:
+    words = pytest.raises(TypeError, match=r"(?i)user.properties|User Property")
+    async with open_client(connector=server.connect) as client:
+        with words:
+            await client.publish("t", user_properties=pairs)
+        with words:
+            await client.unsubscribe("t", user_properties=pairs)
+        with words:
+            async with client.subscribe("t", user_properties=pairs):
+                raise AssertionError("not reached")
+        with words:
+            client.disconnect_with(user_properties=pairs)
+    with words:
+        async with open_client(
+            connector=server.connect, will=Will(topic="t", user_properties=pairs)
+        ):
+            raise AssertionError("not reached")
+    with words:
+        async with open_client(connector=server.connect, user_properties=pairs):
+            raise AssertionError("not reached")
+
+
+@pytest.mark.parametrize("topic", [3, None, b"t", TopicFilter("t")], ids=repr)
+async def test_what_is_no_topic_is_told_by_name(server: Server, topic: Any) -> None:
+    async with open_client(connector=server.connect) as client:
+        with pytest.raises(TypeError, match="a Topic Name is a str, not"):
+            await client.publish(topic)
+        with pytest.raises(TypeError, match="a Topic Filter is a str, not"):
+            await client.unsubscribe(topic)
+        if not isinstance(topic, TopicFilter):
+            with pytest.raises(TypeError, match="a Topic Filter is a str, not"):
+                async with client.subscribe(topic):
+                    raise AssertionError("not reached")

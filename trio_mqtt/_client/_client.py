@@ -9,7 +9,6 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from trio_mqtt._client._farewell import check_spoken, make_farewell
-from trio_mqtt._client._options import as_pairs
 from trio_mqtt._client._outgoing import (
     ACCEPTED,
     Delivery,
@@ -30,6 +29,7 @@ from trio_mqtt._enums import MQTT_5, RetainHandling
 from trio_mqtt._errors import FeatureNotSupported, LocalProtocolError
 from trio_mqtt._topics import check_topic_filter
 from trio_mqtt.packets import Properties, Unsubscribe
+from trio_mqtt.packets._properties import as_pairs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
@@ -331,6 +331,7 @@ class Client:
 
         Raises:
             SubscribeRejected: on entry; the Server refused a Topic Filter.
+            ValueError: an argument is none of those that it can be.
             LocalProtocolError: on entry; the standard forbids the subscription.
             FeatureNotSupported: on entry; the Server does not have what it needs.
             ConnectionLost: on entry; the client failed.

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from trio_mqtt._client._options import as_pairs
 from trio_mqtt._client._versions import as_spoken
 from trio_mqtt._enums import MQTT_5, ReasonCode
 from trio_mqtt._errors import FeatureNotSupported, LocalProtocolError
 from trio_mqtt.packets import NO_PROPERTIES, Disconnect, Properties, encode
+from trio_mqtt.packets._properties import as_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

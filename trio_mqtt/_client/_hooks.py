@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Final, cast
 
 from trio_mqtt.abc import Instrument
+from trio_mqtt.packets._properties import as_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -63,7 +64,7 @@ class Hooks:
         wanted = given
         for instrument, hook in tuple(self._hooks.get("message_publishing", ())):
             try:
-                wanted = _as_pairs(hook(message, wanted))
+                wanted = _checked(hook(message, wanted))
             except BaseException as error:  # noqa: BLE001 - see the class
                 self._drop(instrument, "message_publishing", error)
         return wanted
@@ -75,13 +76,8 @@ class Hooks:
             hooks[:] = [each for each in hooks if each[0] is not instrument]
 
 
-def _as_pairs(pairs: object) -> UserProperties:
+def _checked(pairs: object) -> UserProperties:
     """What an instrument has returned, if it is what it should be."""
     if not isinstance(pairs, tuple | list):
         raise TypeError(f"message_publishing returns the User Properties, not {pairs!r}")
-    checked: list[tuple[str, str]] = []
-    for name, value in cast("Iterable[tuple[object, object]]", pairs):
-        if not isinstance(name, str) or not isinstance(value, str):
-            raise TypeError(f"a User Property is a pair of str, not {(name, value)!r}")
-        checked.append((name, value))
-    return tuple(checked)
+    return as_pairs(cast("Iterable[tuple[str, str]]", pairs))

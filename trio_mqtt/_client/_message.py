@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Protocol, Unpack
 import attrs
 from trio.lowlevel import enable_ki_protection
 
-from trio_mqtt._client._options import as_pairs
 from trio_mqtt._enums import MQTT_5, ReasonCode
 from trio_mqtt._errors import LocalProtocolError
 from trio_mqtt._protocol.exchanges import IncomingMessage
 from trio_mqtt.packets import Properties, PubAck, encode
+from trio_mqtt.packets._properties import as_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

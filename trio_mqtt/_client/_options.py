@@ -15,10 +15,9 @@ from trio_mqtt._errors import FeatureNotSupported, LocalProtocolError
 from trio_mqtt._topics import check_topic_name
 from trio_mqtt.abc import AuthData, Authenticator
 from trio_mqtt.packets import Connect, Properties, WillMessage
+from trio_mqtt.packets._properties import as_pairs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from trio_mqtt._errors import UserProperties
 
 Credentials = tuple[str | None, str | bytes | None]
@@ -47,11 +46,6 @@ def _password_bytes(password: str | bytes | None) -> bytes | None:
 
 def _is_text(payload: object) -> bool:
     return isinstance(payload, str)
-
-
-def as_pairs(pairs: Iterable[tuple[str, str]]) -> UserProperties:
-    """User Properties as the packets have them."""
-    return tuple((name, value) for name, value in pairs)
 
 
 def _check_auth(auth: object) -> None:

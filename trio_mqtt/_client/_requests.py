@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from trio_mqtt._client._options import as_pairs
 from trio_mqtt._client._versions import as_spoken
 from trio_mqtt._enums import MQTT_5, QoS, ReasonCode, RetainHandling
 from trio_mqtt._errors import (
@@ -19,6 +18,7 @@ from trio_mqtt._errors import (
 )
 from trio_mqtt._topics import split_share
 from trio_mqtt.packets import Properties, Subscribe, SubscriptionRequest, Unsubscribe, encode
+from trio_mqtt.packets._properties import as_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,9 @@ from trio_mqtt.packets import _wire
 from trio_mqtt.packets._property_table import PROPERTY_TABLE, WILL, PropertyKind, PropertyRow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
+
+    from trio_mqtt._errors import UserProperties
 
     PropertyValue = int | str | bytes | tuple[str, str]
 
@@ -69,6 +71,24 @@ class Properties:
 
 
 NO_PROPERTIES: Final = Properties()
+
+
+def as_pairs(pairs: Iterable[tuple[str, str]]) -> UserProperties:
+    """User Properties as the packets have them.
+
+    Raises:
+        TypeError: one is no pair of str.
+    """
+    return tuple(map(_as_pair, pairs))
+
+
+def _as_pair(pair: object) -> tuple[str, str]:
+    match pair:
+        case (str(name), str(value)):
+            return name, value
+        case _:
+            text = f"a User Property is a pair of str, not {pair!r}; a dict has them in its items()"
+            raise TypeError(text)
 
 
 def _read_value(
@@ -181,7 +201,10 @@ def _write_value(row: PropertyRow, value: PropertyValue) -> bytes:
 def _encode_value(row: PropertyRow, value: PropertyValue) -> bytes:
     if isinstance(value, tuple):
         name, text = value
-        return _wire.write_string(name, row.title) + _wire.write_string(text, row.title)
+        try:
+            return _wire.write_string(name, row.title) + _wire.write_string(text, row.title)
+        except TypeError:
+            raise TypeError(f"{row.title} takes pairs of str, not {value!r}") from None
     if isinstance(value, str):
         return _wire.write_string(value, row.title)
     if isinstance(value, bytes):
