@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from tests.client.support import open_once
+from tests.servers import run_mosquitto
 from trio_mqtt import (
     MQTT_3_1_1,
     MQTT_5,
@@ -25,6 +26,7 @@ from trio_mqtt import (
     RetainHandling,
     Subscription,
     Will,
+    open_client,
 )
 from trio_mqtt.packets import PingReq
 from trio_mqtt.testing import open_server
@@ -32,6 +34,7 @@ from trio_mqtt.testing import open_server
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
 
     from trio.testing import MockClock
 
@@ -602,3 +605,26 @@ async def test_requests_and_their_replies(client: Client, target: Target) -> Non
         nursery.cancel_scope.cancel()
     assert replies == {number: 2 * number for number in range(30)}
     assert client.statistics().stray_replies == 0
+
+
+async def test_replies_where_mosquitto_has_access_rules(tmp_path: Path) -> None:
+    """With the rules that the page on requests names, which let nobody else read them."""
+    rules = tmp_path / "rules"
+    rules.write_text("topic ask\ntopic write response/#\npattern read response/%c/#\n")
+    rules.chmod(0o600)  # a later Mosquitto insists on that
+
+    async def shout(request: Message) -> str:
+        return request.text().upper()
+
+    with run_mosquitto(tmp_path, [f"acl_file {rules}"]) as mosquitto, trio.fail_after(10):
+        async with (
+            open_client(mosquitto.url) as client,
+            open_client(mosquitto.url) as responder,
+            responder.subscribe("response/#") as overheard,
+            trio.open_nursery() as nursery,
+        ):
+            await nursery.start(responder.serve, "ask", shout)
+            assert (await client.request("ask", "hello")).text() == "HELLO"
+            assert (await responder.request("ask", "own")).text() == "OWN"
+            assert (await overheard.receive()).text() == "OWN"
+            nursery.cancel_scope.cancel()
