@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ from trio_mqtt.packets import ConnAck, Connect, Properties
 from trio_mqtt.testing import Close, Expect, ScriptedPeer, Send, Server, open_server
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
 
     from trio.testing import MockClock
@@ -370,6 +372,18 @@ class TestRedirection:
         assert words in str(caught.value)
         assert hosts.tried == ["a"]
 
+    async def test_a_mistake_in_the_function_leaves_the_block_as_it_is(
+        self, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        peer = ScriptedPeer(referring(ReasonCode.USE_ANOTHER_SERVER, "b"))
+        Hosts(monkeypatch, a=peer.connect)
+        allowed: dict[str, str] = {}
+        with pytest.raises(KeyError, match="b"):
+            async with open_client(
+                "mqtt://a", reconnect=Reconnect(initial="retry", redirect=allowed.__getitem__)
+            ):
+                pytest.fail("it is not connected")
+
     async def test_the_url_of_the_list_is_used_with_what_stands_in_it(
         self, server: Server, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -465,6 +479,41 @@ def test_a_list_of_urls_hides_what_is_secret() -> None:
     assert "wss://d.example:443/path" in text
     assert "secret" not in text
     assert "user" not in text
+
+
+def to_wss(_reference: str) -> str:
+    return "wss://b"
+
+
+@pytest.mark.parametrize(
+    "redirect", [["mqtts://b"], "wss://b", to_wss], ids=["list", "str", "function"]
+)
+async def test_options_that_only_another_server_needs(
+    server: Server,
+    autojump_clock: MockClock,
+    monkeypatch: pytest.MonkeyPatch,
+    redirect: str | list[str] | Callable[[str], str],
+) -> None:
+    peer = ScriptedPeer(referring(ReasonCode.SERVER_MOVED, "b"))
+    hosts = Hosts(monkeypatch, a=peer.connect, b=server.connect)
+    reconnect = Reconnect(redirect=redirect)
+    context = ssl.create_default_context()
+    async with open_client("mqtt://a", ssl_context=context, reconnect=reconnect) as client:
+        await assert_works(client)
+    assert hosts.tried == ["a", "b"]
+
+
+async def test_a_connector_goes_to_no_other_server(server: Server) -> None:
+    """It would have the server that it leads to given the credentials for another one."""
+    reconnect = Reconnect(redirect=["mqtt://alice:secret@b"])
+    with pytest.raises(ValueError, match="redirect has to be a function") as caught:
+        async with open_client(connector=server.connect, reconnect=reconnect):
+            pytest.fail("it is not opened")
+    assert "secret" not in str(caught.value)
+    async with open_client(
+        connector=server.connect, reconnect=Reconnect(redirect=lambda _reference: None)
+    ) as client:
+        await assert_works(client)
 
 
 def test_nothing_is_allowed_by_default() -> None:

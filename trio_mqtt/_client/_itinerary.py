@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import trio
 
+from trio_mqtt._client._redirecting import AllowList
 from trio_mqtt._errors import ConnectFailed
-from trio_mqtt._transports.opening import StreamOptions, open_stream
+from trio_mqtt._transports.opening import open_stream
 from trio_mqtt._transports.progress import Progress
 from trio_mqtt._transports.url import parse_url
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from trio_mqtt._transports.opening import StreamOptions
     from trio_mqtt.abc import Connector
 
     URL = str | Sequence[str] | Callable[[], Awaitable[str]]
@@ -49,18 +51,28 @@ class Itinerary:
         url: one URL, several, or an asynchronous callable that makes one at each attempt.
         connector: makes the byte stream instead of what the URL says, or None.
         options: what is said of the byte stream beside the URL.
+        redirect: where a Server may refer to.
 
     Raises:
         TypeError: an option is of another type.
-        ValueError: a URL cannot be read, or there is none; or nothing needs an option.
+        ValueError: a URL cannot be read, or there is none; or nothing needs an option, as far as
+            is known.
     """
 
     def __init__(
         self,
         url: URL,
         connector: Connector | None,
-        options: StreamOptions = StreamOptions(),  # noqa: B008 - it is frozen
+        options: StreamOptions,
+        redirect: Callable[[str], str | None],
     ) -> None:
+        elsewhere = redirect.addresses if isinstance(redirect, AllowList) else None
+        if connector and elsewhere:
+            message = (
+                "a connector goes to no URL, so redirect has to be a function beside it: one that "
+                "sees to it where the connector goes, and returns a URL with the credentials there"
+            )
+            raise ValueError(message)
         self._connector = connector
         self._options = options
         self._make: Callable[[], Awaitable[str]] | None = None
@@ -77,7 +89,9 @@ class Itinerary:
             if not self._places:
                 message = "url is empty; give at least one URL of a server"
                 raise ValueError(message)
-            options.check([] if connector else [parse_url(each) for each in url])
+            if elsewhere is not None:
+                urls = [] if connector else [parse_url(each) for each in url]
+                options.check(urls + elsewhere)
 
     def __len__(self) -> int:
         """How many places there are to try."""

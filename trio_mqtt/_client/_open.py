@@ -178,7 +178,7 @@ async def open_client(  # noqa: PLR0913 - the options of CONNECT, each by name
     streams = StreamOptions(
         ssl_context=ssl_context, websocket_headers=websocket_headers, proxy=proxy
     )
-    itinerary = Itinerary(url, connector, streams)
+    itinerary = Itinerary(url, connector, streams, (reconnect or _RECONNECT).redirect)
     hooks = Hooks(instruments)
     if session is None:
         session = Session._for_one_client(client_id, reconnects=reconnect is not None)

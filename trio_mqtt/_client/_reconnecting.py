@@ -42,7 +42,8 @@ class Reconnect:
         give_up_after: how long to go on trying, in seconds without a connection; None for ever.
         redirect: where the client may go when the Server names another one (4.11): URLs, of which
             that with the host and port of the Server Reference is used; or a function that gets
-            the reference and returns the URL to use, or None. By default nowhere.
+            the reference and returns the URL to use, or None; beside a `connector` it has to be
+            such. By default nowhere.
         max_redirects: how many references are followed without a pause or a stable connection
             between them.
         independent_servers: whether several URLs name Servers that share nothing. Then each change

@@ -24,20 +24,24 @@ class AllowList:
     Args:
         urls: the URLs that are allowed.
 
+    Attributes:
+        addresses: what they say.
+
     Raises:
         TypeError: one is no str.
         ValueError: one cannot be read, or has no host.
     """
 
     def __init__(self, urls: Sequence[str]) -> None:
-        self._places = [(parse_url(url), url) for url in urls]
-        if not all(address.host for address, _ in self._places):
+        self._urls = tuple(urls)
+        self.addresses = [parse_url(url) for url in self._urls]
+        if not all(address.host for address in self.addresses):
             message = "redirect has the URL of a Unix socket, which no Server Reference can name"
             raise ValueError(message)
 
     def __repr__(self) -> str:
         """The addresses, without credentials."""
-        return repr([address.name for address, _ in self._places])
+        return repr([address.name for address in self.addresses])
 
     def __call__(self, reference: str) -> str | None:
         """The URL to use for a Server Reference, or None.
@@ -46,7 +50,7 @@ class AllowList:
         is allowed is taken, or of URLs (4.11).
         """
         for each in reference.split(maxsplit=_MOST_REFERENCES)[:_MOST_REFERENCES]:
-            for address, url in self._places:
+            for address, url in zip(self.addresses, self._urls, strict=True):
                 if _names(each, address):
                     return url
         return None
