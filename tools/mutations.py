@@ -88,7 +88,8 @@ def main() -> int:
             failures += problem is not None
             print(
                 f"{'ok  ' if problem is None else 'FAIL'} {outcome.mutant.name}: "
-                f"{problem or ' '.join(outcome.mutant.statements)}",
+                f"{problem or ' '.join(outcome.mutant.statements)}"
+                f"{' (its tests hang)' if outcome.hung else ''}",
                 flush=True,
             )
     print(f"{len(mutants) - failures} of {len(mutants)} mutations are noticed by their tests")

@@ -108,7 +108,6 @@ class Subscription:
         self._failure: MQTTError | None = None
         self._calls = 0
         self._deadline = 0.0
-        deliveries._watch.subscriptions.add(self)
 
     @property
     def granted(self) -> Mapping[str, QoS]:
@@ -117,9 +116,9 @@ class Subscription:
 
     @property
     def answers(self) -> Mapping[str, SubscribeResult]:
-        """What the Server said to each Topic Filter for which the block sent a SUBSCRIBE (3.9).
+        """What the Server said to each Topic Filter whose SUBACK the block waited for (3.9).
 
-        It sends none for what another block has subscribed already.
+        It needs none for what another block has subscribed already.
         """
         return dict(self._answers)
 
