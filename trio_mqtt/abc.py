@@ -65,9 +65,9 @@ class AuthExchange(ABC):
 
     `Authenticator.begin` makes one for each attempt. Its methods are called in this order: `start`
     once, `answer` for each challenge, `finish` once if the Server is content. They may wait, for a
-    token perhaps: the client reads on meanwhile. Before CONNACK all of it has to be done within the
-    `connect_timeout` of the client; later on each step, but for `start`, whose time is that of the
-    caller of `Client.reauthenticate`.
+    token perhaps; on a connection that was accepted before, messages go on meanwhile. Before
+    CONNACK all of it has to be done within the `connect_timeout` of the client; later on each step,
+    but for `start`, whose time is that of the caller of `Client.reauthenticate`.
 
     An `OSError` in one of them counts as a lost connection, which is made again; an `MQTTError`,
     such as `AuthenticationFailed`, ends the client. What `start` raises later on is the caller's.

@@ -425,6 +425,16 @@ async def test_a_failure_to_begin_names_the_server(
     assert str(error) == "the authentication with mqtt://nile:1883 failed: no key"
 
 
+class Keyless(Riddles):
+    def begin(self) -> AuthExchange:
+        raise AuthenticationFailed("no key")
+
+
+async def test_an_exchange_that_does_not_come_about_names_the_server(server: Server) -> None:
+    error = await fails(url="mqtt://nile", connector=server.connect, auth=Keyless())
+    assert str(error) == "the authentication with mqtt://nile:1883 failed: no key"
+
+
 # -- authenticators ----------------------------------------------------------------------------
 
 

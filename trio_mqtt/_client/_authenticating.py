@@ -85,8 +85,8 @@ class Authenticating:
         check_auth_protocol(protocol)
         self._begun += 1
         place.progress.missing = "auth had nothing to begin with"
-        self._connecting = self._auth.begin()
         try:
+            self._connecting = self._auth.begin()
             first = _as_data(await self._connecting.start())
         except AuthenticationFailed as error:
             raise _named(error, place.name) from error
