@@ -63,7 +63,6 @@ class Committer:
         self._line = trio.lowlevel.ParkingLot()
         self._closing = False
         self._ended = trio.Event()
-        self._limiter = trio.CapacityLimiter(1)
 
     @property
     def journal(self) -> Journal | None:
@@ -104,7 +103,9 @@ class Committer:
         session = self._session
         batch = journal.take(session._time_shift())
         try:
-            await trio.to_thread.run_sync(_write, session, batch, limiter=self._limiter)
+            # In no line with other threads: there is one commit at a time.
+            limiter = trio.CapacityLimiter(1)
+            await trio.to_thread.run_sync(_write, session, batch, limiter=limiter)
         except StorageError as error:
             self._attempts += 1
             self._failed(journal, batch, error)

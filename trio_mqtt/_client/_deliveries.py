@@ -114,7 +114,7 @@ class Deliveries:
         self._acknowledged = acknowledged
         self._receiver: Receiver | None = None
         self._window = ReceiveWindow()
-        self._watch = HeldWatch(start)
+        self._watch = HeldWatch(start, self.subscriptions)
         self._arrivals = len(self.unclaimed)
         self._overruns = 0
         self._held = 0  # QoS 1 and 2 messages delivered and not settled

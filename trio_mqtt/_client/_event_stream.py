@@ -80,8 +80,8 @@ class EventStreams:
 
     def __init__(self, check_open: Callable[[], None]) -> None:
         self._check_open = check_open
-        self._streams: set[EventStream] = set()
-        self._early: deque[Event] = deque(maxlen=MOST_EVENTS)
+        self._streams: list[EventStream] = []
+        self._early: list[Event] = []
         self._began = False
 
     def begin(self) -> None:
@@ -92,18 +92,20 @@ class EventStreams:
     def open(self) -> Generator[EventStream]:
         """A stream that gets every event while the block runs."""
         stream = EventStream(self._check_open)
-        while self._early:
-            stream.put(self._early.popleft())
-        self._streams.add(stream)
+        for event in self._early:
+            stream.put(event)
+        self._early.clear()
+        self._streams.append(stream)
         try:
             yield stream
         finally:
-            self._streams.discard(stream)
+            self._streams.remove(stream)
 
     def put(self, event: Event) -> None:
         """Tell everybody who watches."""
         if not self._began and isinstance(event, SessionReplaced | PublishFailed):
             self._early.append(event)
+            del self._early[:-MOST_EVENTS]
         for stream in self._streams:
             stream.put(event)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING, Final
-from weakref import WeakSet
 
 import trio
 from trio.lowlevel import enable_ki_protection
@@ -17,7 +16,7 @@ from trio.lowlevel import enable_ki_protection
 from trio_mqtt._client._message import Message
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from trio_mqtt._client._subscription import Subscription
     from trio_mqtt._protocol.receiver import Receiver
@@ -32,15 +31,19 @@ class HeldWatch:
 
     Args:
         start: starts a background task.
+        subscriptions: who may hold a message.
 
     Attributes:
         receiver: where acknowledgements wait.
-        subscriptions: who may hold a message.
     """
 
-    def __init__(self, start: Callable[[Callable[[], Awaitable[None]]], None]) -> None:
+    def __init__(
+        self,
+        start: Callable[[Callable[[], Awaitable[None]]], None],
+        subscriptions: Iterable[Subscription],
+    ) -> None:
         self.receiver: Receiver | None = None
-        self.subscriptions: WeakSet[Subscription] = WeakSet()
+        self._subscriptions = subscriptions
         self._start = start
         self._running = False
 
@@ -72,7 +75,7 @@ class HeldWatch:
     def _tell(self, message: Message) -> None:
         # Subscriptions that share a PUBLISH, and whoever claims one, hold copies of it. They are
         # looked for only here, so that no message has to carry a list of its copies.
-        names = {each._name for each in self.subscriptions if each._holds(message)}
+        names = {each._name for each in self._subscriptions if each._holds(message)}
         _logger.warning(
             "a QoS %d message to %r has been unsettled for %g s, held by %s; until it is settled, "
             "no later message of this QoS can be acknowledged",

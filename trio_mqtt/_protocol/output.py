@@ -28,7 +28,8 @@ class Output:
         self.closed = False
         self.committed = 0
         self._chunks: list[bytes] = []
-        self._held: deque[tuple[bytes, int, IncomingMessage | None]] = deque()
+        # Made when it is needed: an empty deque takes 760 bytes.
+        self._held: deque[tuple[bytes, int, IncomingMessage | None]] | None = None
         self._unwritten: list[IncomingMessage] = []
 
     def append(self, data: bytes, after: int = 0, settles: IncomingMessage | None = None) -> None:
@@ -44,6 +45,8 @@ class Output:
         size = len(data)
         self.size += size
         if self._held or after > self.committed:
+            if self._held is None:
+                self._held = deque()
             self._held.append((data, after, settles))
             return
         self.ready += size
@@ -80,9 +83,11 @@ class Output:
 
     def take_unwritten(self) -> list[IncomingMessage]:
         """The messages whose acknowledgements nobody took; there is no way to send them now."""
-        unwritten = self._unwritten + [each for _, _, each in self._held if each is not None]
+        unwritten = self._unwritten
+        if self._held is not None:
+            unwritten += [each for _, _, each in self._held if each is not None]
         self._unwritten = []
-        self._held.clear()
+        self._held = None
         self._chunks = []
         self.size = self.ready = 0
         self.closed = True

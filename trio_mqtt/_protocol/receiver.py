@@ -80,7 +80,7 @@ class Receiver:
         self._before_puback: deque[IncomingMessage] = deque()
         self._before_pubrec: deque[IncomingMessage | _Repeat] = deque()
         self._repeated: set[int] = set()  # the identifiers of the repeats among them
-        self._overrun_sizes: deque[int] = deque()  # of messages beyond the Receive Maximum
+        self._overrun_sizes: deque[int] | None = None  # of messages beyond the Receive Maximum
         self._overrun_bytes = 0  # their sum
 
     @property
@@ -214,6 +214,8 @@ class Receiver:
         if repeated:
             return
         sizes = self._overrun_sizes
+        if sizes is None:
+            sizes = self._overrun_sizes = deque()
         while sizes and len(sizes) > self.unsettled - self._receive_maximum:
             self._overrun_bytes -= sizes.popleft()
         size = len(message.payload) + _OVERHEAD

@@ -72,7 +72,7 @@ class Sender:
         self._qos_2_room = 0
         self._open = False
         self._holding = False
-        self._again: deque[OutgoingMessage] = deque()  # sent on an earlier connection
+        self._again: deque[OutgoingMessage] | None = None  # sent on an earlier connection
         self._outside: set[int] = set()  # identifiers of earlier connections without a place here
 
     @property
@@ -111,6 +111,7 @@ class Sender:
         their own; SUBSCRIBEs and UNSUBSCRIBEs are made anew.
         """
         releases: list[OutgoingMessage] = []
+        self._again = deque()
         for message in self._session.messages():
             if message.state is SenderState.IDLE:
                 continue
@@ -174,7 +175,7 @@ class Sender:
             return 0
         requests = session.requests
         while requests and not session.identifiers.exhausted:  # also at quota 0: MQTT-4.9.0-3
-            request = requests.popleft()
+            request = requests.pop(0)
             request.packet.packet_id = session.identifiers.take(request)
             output.append(encode(request.packet, self.protocol), request.stored_in)
         if self._holding or (self._again and not self._send_again()):
