@@ -257,6 +257,21 @@ async def test_one_filter_cannot_have_two_sets_of_options(
     ]
 
 
+async def test_another_block_on_a_filter_asks_the_server_for_nothing(server: Server) -> None:
+    server.publish("a", "kept", retain=True)
+    async with (
+        open_client(connector=server.connect) as client,
+        client.subscribe("a", user_properties=[("block", "1")]) as first,
+    ):
+        assert (await first.receive()).text() == "kept"
+        async with client.subscribe("a", user_properties=[("block", "2")]) as second:
+            assert (second.granted, second.answers) == ({"a": QoS.AT_MOST_ONCE}, {})
+            server.publish("a", "new")
+            assert (await second.receive()).text() == "new"
+    (packet,) = received(server, Subscribe)
+    assert packet.properties.user_properties == (("block", "1"),)
+
+
 async def test_options_of_a_filter_must_agree_with_another_block(server: Server) -> None:
     async with (
         open_client(connector=server.connect) as client,

@@ -318,7 +318,8 @@ class Client:
             qos: the highest QoS with which messages are to come.
             no_local: leave out messages that this client published (MQTT 5.0).
             retain_as_published: keep the RETAIN flag as the publisher set it (MQTT 5.0).
-            retain_handling: when retained messages are sent (MQTT 5.0); a `RetainHandling`.
+            retain_handling: when retained messages are sent (MQTT 5.0); a `RetainHandling`. None
+                are if another block has the Topic Filter subscribed already.
             buffer: how many QoS 0 messages wait for the loop; beside it, 1 MiB is a bound.
             overflow: what happens to more: ``"wait"`` stops reading from the Server where that
                 cannot lock up the program, ``"drop_oldest"``, ``"drop_newest"``.
