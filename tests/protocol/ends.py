@@ -7,6 +7,7 @@ what it does: a `Violation` says what went wrong.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, ClassVar, Final
 
 import attrs
@@ -279,9 +280,10 @@ class End:
             same = stored_in == accepted_in
             message.stored_in = message.accepted_in if same else anew(stored_in)
         output = self.output
-        held = [(data, anew(after), settles) for data, after, settles in output._held]
-        output._held.clear()
-        output._held.extend(held)
+        if output._held is not None:
+            output._held = deque(
+                (data, anew(after), settles) for data, after, settles in output._held
+            )
         if self.batch is not None:
             self.batch.number = anew(self.batch.number)
         self.journal.open_batch = anew(open_batch)
