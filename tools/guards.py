@@ -180,7 +180,7 @@ GUARDS: Final = (
     Guard(
         "the reader's pause does not count as the Server's silence",
         "_client/_link.py",
-        "unanswered + self._ping_timeout + paused - paused_before",
+        "unanswered + self._ping_timeout + paused - self._paused_before",
         "unanswered + self._ping_timeout",
         PRESSURE + "test_pings_go_on_while_reading_is_paused_and_nothing_is_overdue",
     ),
@@ -550,8 +550,8 @@ GUARDS: Final = (
     Guard(
         "a silent server is taken for dead though it answers pings",
         "_client/_link.py",
-        "            if self._ack_timeout is not None:\n",
-        "            if False:\n",
+        "        if limit is None:\n",
+        "        if True:\n",
         "client/test_liveness.py::TestConnectingAgain::"
         "test_an_overdue_acknowledgement_is_a_loss_and_then_it_comes[publish]",
     ),

@@ -20,16 +20,18 @@ from benchmarks.wire import (
     publish_stream,
 )
 from trio_mqtt import MQTT_5, ReasonCode
-from trio_mqtt.packets import ConnAck, Properties, SubAck, UnsubAck, encode
+from trio_mqtt.packets import ConnAck, PingResp, Properties, SubAck, UnsubAck, encode
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
 _CONNECT: Final = 1
 _SUBSCRIBE: Final = 8
+_PINGREQ: Final = 12
 _ANSWERS: Final = {PUBREC: PUBREL, PUBREL: PUBCOMP}
 _PUBLISH_ANSWERS: Final = {1: PUBACK, 2: PUBREC}
 _CONNACK: Final = encode(ConnAck(properties=Properties(receive_maximum=MOST_IN_FLIGHT)), MQTT_5)
+_PINGRESP: Final = encode(PingResp(), MQTT_5)
 
 
 class ScriptedStream(trio.abc.Stream):
@@ -65,6 +67,8 @@ class ScriptedStream(trio.abc.Stream):
             return run.answer(kind)
         if run.kind == _CONNECT:
             return _CONNACK
+        if run.kind == _PINGREQ:
+            return _PINGRESP
         if run.kind == _SUBSCRIBE:
             return encode(SubAck(run.packet_id, (ReasonCode.GRANTED_QOS_2,)), MQTT_5)
         if run.kind == UNSUBSCRIBE:

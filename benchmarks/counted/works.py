@@ -6,6 +6,7 @@ Between its two marks stand MESSAGES messages and nothing else.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -14,9 +15,9 @@ import trio.testing
 import trio_mqtt
 from benchmarks.counted.stream import ScriptedStream, chunks_of
 from benchmarks.jobs import MOST_IN_FLIGHT, Job
+from trio_mqtt.packets import PingReq, encode
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
 
 MARKED: Final = "srand48_r"
@@ -25,6 +26,12 @@ MESSAGES: Final = 2_000
 _WARM_UP: Final = 1_000
 _BATCH: Final = 500
 _TASKS: Final = 50
+_CLIENTS: Final = 200
+_KEEP_ALIVE: Final = 60
+_SHARE: Final = 0.9
+_PING_TIMEOUT: Final = 10
+
+Life = Callable[[], Awaitable[None]]
 
 # What ctypes calls itself is seen as a part of ctypes; what that calls, is seen.
 _function = ctypes.CDLL(None).srand48
@@ -112,6 +119,43 @@ async def _publish_in_tasks(qos: int) -> None:
         _mark()
 
 
+async def _keep_alive(clock: trio.testing.MockClock, life: Life) -> None:
+    """All clients send PINGREQ and get their answers, some times over."""
+    async with trio.open_nursery() as nursery:
+        for _ in range(_CLIENTS):
+            nursery.start_soon(life)
+        await trio.testing.wait_all_tasks_blocked()
+        for count in (2, MESSAGES // _CLIENTS):
+            for _ in range(count):
+                for seconds in (_PING_TIMEOUT, _KEEP_ALIVE * _SHARE - _PING_TIMEOUT):
+                    clock.jump(seconds)
+                    await trio.testing.wait_all_tasks_blocked()
+            _mark()
+        nursery.cancel_scope.cancel()
+
+
+async def _live() -> None:
+    connector = ScriptedStream().connect
+    async with trio_mqtt.open_client(
+        connector=connector, client_id="idle", protocol=trio_mqtt.MQTT_5, keep_alive=_KEEP_ALIVE
+    ):
+        await trio.sleep_forever()
+
+
+async def _ping_bare() -> None:
+    stream = ScriptedStream()
+    ping = encode(PingReq(), trio_mqtt.MQTT_5)
+    while True:
+        await trio.sleep(_KEEP_ALIVE * _SHARE)
+        await stream.send_all(ping)
+        await stream.receive_some()
+
+
+def _idle(life: Life) -> Callable[[], None]:
+    clock = trio.testing.MockClock()
+    return lambda: trio.run(_keep_alive, clock, life, clock=clock)
+
+
 def _parse_bare(stream: bytes, qos: int) -> list[tuple[str, bytes]]:
     """The loop that every figure is compared with: what a PUBLISH costs if nothing is asked of it.
 
@@ -154,5 +198,7 @@ WORKS: Final[dict[str, Callable[[], None]]] = {
     "publish QoS 1": _run(_publish, 1),
     "publish QoS 2": _run(_publish, 2),
     "await each QoS 1": _run(_await_each, 1),
+    "keep alive": _idle(_live),
+    "keep alive, bare": _idle(_ping_bare),
     "50 tasks QoS 1": _run(_publish_in_tasks, 1),
 }

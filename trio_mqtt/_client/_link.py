@@ -1,4 +1,4 @@
-"""One Network Connection at work: the stream, and the tasks that read, write and keep it alive.
+"""One Network Connection at work: the stream, the tasks that read and write, and the alarm.
 
 Only the writer calls `send_all`, so no packet is ever torn by a cancelled publisher; whoever has
 something to send appends it to the connection's output and wakes the writer. Only the reader takes
@@ -9,12 +9,14 @@ exception group arises.
 from __future__ import annotations
 
 import logging
+import math
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import trio
 from trio.lowlevel import enable_ki_protection
 
+from trio_mqtt._client._alarms import alarm
 from trio_mqtt._client._waiting import Wakeup
 from trio_mqtt._enums import MQTT_5
 from trio_mqtt._errors import ConnectFailed, ConnectionLost, MQTTError, RemoteProtocolError
@@ -31,6 +33,8 @@ _JOINED: Final = 64 * 1024
 """Chunks are joined for sending up to about this many bytes; larger ones are not copied."""
 _KEEP_ALIVE_SHARE: Final = 0.9
 """The part of the Keep Alive after which PINGREQ goes out, so that it is there in time."""
+_TICKS: Final = 32
+"""Into how many ticks the time between PINGREQs is divided, at least."""
 _FAREWELL_TIMEOUT: Final = 1.0
 _MOST_OUTPUT: Final = 4 * 1024 * 1024
 """Nothing is read while so many bytes wait to be sent."""
@@ -91,6 +95,10 @@ class Link:
         self._scope = trio.CancelScope()
         self._last_sent = self._last_received = trio.current_time()
         self._heard = False
+        self._pinged = -math.inf
+        self._unanswered: float | None = None  # since when there is no sign of life to a PINGREQ
+        self._paused_before = 0.0
+        self._oldest: tuple[object, float, float] = (None, 0.0, 0.0)
 
     # -- CONNECT and CONNACK ------------------------------------------------------------------
 
@@ -145,11 +153,9 @@ class Link:
         """Read, write and keep alive until the connection is lost, or DISCONNECT was sent."""
         async with trio.open_nursery() as nursery:
             self._scope = nursery.cancel_scope
-            nursery.start_soon(self._read)
             nursery.start_soon(self._write)
-            if self._ack_timeout is not None:
-                nursery.start_soon(self._watch_answers, self._ack_timeout)
-            await self._keep_alive()
+            with alarm(self._look, self._look(trio.current_time())):
+                await self._read()
 
     def end(self, packet: Disconnect | None = None) -> None:
         """Send what waits, then DISCONNECT; `run` returns once that is done."""
@@ -268,7 +274,11 @@ class Link:
         await send_all(small[0] if len(small) == 1 else b"".join(small))
         self._last_sent = trio.current_time()
 
-    async def _keep_alive(self) -> None:
+    def _look(self, now: float) -> float:
+        """Whether all is well; rung by the alarm, and returns when to look again."""
+        return min(self._keep_alive(now), self._watch_answers(now))
+
+    def _keep_alive(self, now: float) -> float:
         """Send PINGREQ when nothing was sent or nothing came; notice when nothing comes back.
 
         What is sent says nothing of the Server: a client that publishes all the time to a dead
@@ -277,53 +287,48 @@ class Link:
         server = self.connection.server
         interval = server.keep_alive * _KEEP_ALIVE_SHARE if server else 0
         if not interval:
-            await trio.sleep_forever()
-        valve = self._valve
-        pinged = float("-inf")
-        unanswered: float | None = None  # since when a PINGREQ has gone without a sign of life
-        paused_before = 0.0
-        while True:
-            now = trio.current_time()
-            paused = valve.paused_until_now()
-            if unanswered is not None and self._last_received >= unanswered:
-                unanswered = None  # any byte is a sign of life
-            idle_since = min(self._last_sent, self._last_received)
-            if now >= max(idle_since, pinged) + interval:  # MQTT-3.1.2-20
-                self.connection.ping()
-                self.wake_writer()
-                pinged = now
-                if unanswered is None:
-                    unanswered, paused_before = now, paused
-            wake_at = max(idle_since, pinged) + interval
-            if unanswered is not None:
-                # What the reader spent in a pause does not count: nothing could be heard then.
-                overdue_at = unanswered + self._ping_timeout + paused - paused_before
-                if now >= overdue_at:
-                    self._lose(self._silence())
-                    return
-                wake_at = min(wake_at, overdue_at)
-            await trio.sleep_until(wake_at)
+            return math.inf
+        paused = self._valve.paused_until_now()
+        unanswered = self._unanswered
+        if unanswered is not None and self._last_received >= unanswered:
+            unanswered = self._unanswered = None  # any byte is a sign of life
+        idle_since = min(self._last_sent, self._last_received)
+        ping_at = _tick_before(max(idle_since, self._pinged) + interval, interval)
+        if now >= ping_at:  # MQTT-3.1.2-20
+            self.connection.ping()
+            self.wake_writer()
+            self._pinged = now
+            ping_at = _tick_before(now + interval, interval)
+            if unanswered is None:
+                unanswered = self._unanswered = now
+                self._paused_before = paused
+        if unanswered is None:
+            return ping_at
+        # What the reader spent in a pause does not count: nothing could be heard then.
+        overdue_at = unanswered + self._ping_timeout + paused - self._paused_before
+        if now >= overdue_at:
+            self._lose(self._silence())
+            return math.inf
+        return min(ping_at, overdue_at)
 
-    async def _watch_answers(self, limit: float) -> None:
+    def _watch_answers(self, now: float) -> float:
         """Take the connection for dead when the oldest exchange does not go on."""
-        sender = self.connection.sender
-        valve = self._valve
-        oldest: object = None
-        since = paused_before = 0.0
-        while True:
-            now = trio.current_time()
-            paused = valve.paused_until_now()
-            current = sender.oldest()
-            if current != oldest:
-                oldest, since, paused_before = current, now, paused
-            elif oldest is not None and now >= since + limit + paused - paused_before:
-                message = (
-                    f"{self.name} has not acknowledged what was sent {limit:g} s ago, the "
-                    "ack_timeout; the connection is taken for dead"
-                )
-                self._lose(ConnectionLost(message))
-                return
-            await trio.sleep(limit / _LOOKS)
+        limit = self._ack_timeout
+        if limit is None:
+            return math.inf
+        paused = self._valve.paused_until_now()
+        current = self.connection.sender.oldest()
+        oldest, since, paused_before = self._oldest
+        if current != oldest:
+            self._oldest = current, now, paused
+        elif oldest is not None and now >= since + limit + paused - paused_before:
+            message = (
+                f"{self.name} has not acknowledged what was sent {limit:g} s ago, the "
+                "ack_timeout; the connection is taken for dead"
+            )
+            self._lose(ConnectionLost(message))
+            return math.inf
+        return now + limit / _LOOKS
 
     def _silence(self) -> ConnectionLost:
         message = (
@@ -331,6 +336,15 @@ class Link:
             "the connection is taken for dead"
         )
         return ConnectionLost(message)
+
+
+def _tick_before(time: float, interval: float) -> float:
+    """The last tick before a time, of a clock that all connections share.
+
+    Where a program has thousands of them, many have something to do at once, and that costs less.
+    """
+    tick = 2.0 ** math.floor(math.log2(interval / _TICKS))
+    return math.floor(time / tick) * tick
 
 
 def _told_of(error: RemoteProtocolError, what_happened: str) -> RemoteProtocolError:
