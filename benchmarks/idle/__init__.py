@@ -1,0 +1,1 @@
+"""Many idle clients in one process: memory, connecting, keeping alive, closing."""
