@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from trio_mqtt._client._alarms import Ring, alarm
+from trio_mqtt._client._alarms import Alarm, Ring
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -28,7 +28,7 @@ def tasks() -> int:
 
 async def test_alarms_ring_when_due_and_again(autojump_clock: MockClock) -> None:
     rung: list[tuple[str, float]] = []
-    with alarm(noting(rung, "a", every=4), 5), alarm(noting(rung, "b", every=6), 1):
+    with Alarm(noting(rung, "a", every=4), 5), Alarm(noting(rung, "b", every=6), 1):
         await trio.sleep(13.5)
     assert rung == [("b", 1), ("a", 5), ("b", 7), ("a", 9), ("b", 13), ("a", 13)]
     await trio.sleep(100)
@@ -37,19 +37,19 @@ async def test_alarms_ring_when_due_and_again(autojump_clock: MockClock) -> None
 
 async def test_an_earlier_one_set_later_is_in_time(autojump_clock: MockClock) -> None:
     rung: list[tuple[str, float]] = []
-    with alarm(noting(rung, "late"), 50):
+    with Alarm(noting(rung, "late"), 50):
         await trio.sleep(1)
-        with alarm(noting(rung, "early"), 3):
+        with Alarm(noting(rung, "early"), 3):
             await trio.sleep(59)
     assert rung == [("early", 3), ("late", 50)]
 
 
 async def test_thousands_have_one_task_that_ends_with_the_last() -> None:
     before = tasks()
-    with alarm(noting([], "a"), math.inf):
+    with Alarm(noting([], "a"), math.inf):
         await wait_all_tasks_blocked()
         assert tasks() == before + 1
-        with alarm(noting([], "b"), math.inf):
+        with Alarm(noting([], "b"), math.inf):
             await wait_all_tasks_blocked()
             assert tasks() == before + 1
         await wait_all_tasks_blocked()
@@ -60,19 +60,19 @@ async def test_thousands_have_one_task_that_ends_with_the_last() -> None:
 
 async def test_one_set_before_the_task_has_ended_rings(autojump_clock: MockClock) -> None:
     rung: list[tuple[str, float]] = []
-    with alarm(noting(rung, "first"), 1):
+    with Alarm(noting(rung, "first"), 1):
         pass
-    with alarm(noting(rung, "second"), 2):
+    with Alarm(noting(rung, "second"), 2):
         await trio.sleep(0.5)
-    with alarm(noting(rung, "third"), 3), alarm(noting(rung, "fourth"), 1):
+    with Alarm(noting(rung, "third"), 3), Alarm(noting(rung, "fourth"), 1):
         await trio.sleep(10)
     assert rung == [("fourth", 1), ("third", 3)]
 
 
 async def test_what_is_off_is_never_called(autojump_clock: MockClock) -> None:
     rung: list[tuple[str, float]] = []
-    with alarm(noting(rung, "stays"), 9):
-        with alarm(noting(rung, "goes"), 5):
+    with Alarm(noting(rung, "stays"), 9):
+        with Alarm(noting(rung, "goes"), 5):
             await trio.sleep(1)
         await trio.sleep(20)
     assert rung == [("stays", 9)]

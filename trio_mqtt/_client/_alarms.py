@@ -8,50 +8,36 @@ connections of a program share one such task, which is there as long as there is
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import contextmanager
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
 import trio
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from types import TracebackType
 
 Ring = Callable[[float], float]
 """What is called when an alarm is due; takes the time and returns when it is due again."""
-
-
-class _Alarm:
-    """One that is set.
-
-    Attributes:
-        ring: what is called, or None if it is off.
-    """
-
-    __slots__ = ("ring",)
-
-    def __init__(self, ring: Ring) -> None:
-        self.ring: Ring | None = ring
 
 
 class _Bell:
     """Rings alarms until the last is off; then the next alarm gets another one."""
 
     def __init__(self) -> None:
-        self._due: list[tuple[float, int, _Alarm]] = []
+        self._due: list[tuple[float, int, Alarm]] = []
         self._number = 0
         self._alarms = 0
         self._scope = trio.CancelScope()
         self._sleep = trio.CancelScope()
         trio.lowlevel.spawn_system_task(self._run)
 
-    def set(self, alarm: _Alarm, time: float) -> None:
+    def set(self, alarm: Alarm, time: float) -> None:
         """Set an alarm."""
         self._alarms += 1
         self._put(alarm, time)
         self._sleep.deadline = min(self._sleep.deadline, time)
 
-    def put_off(self, alarm: _Alarm) -> bool:
+    def put_off(self, alarm: Alarm) -> bool:
         """Ring an alarm no more; says whether it was the last one."""
         alarm.ring = None
         self._alarms -= 1
@@ -60,7 +46,7 @@ class _Bell:
         self._scope.cancel()
         return True
 
-    def _put(self, alarm: _Alarm, time: float) -> None:
+    def _put(self, alarm: Alarm, time: float) -> None:
         self._number += 1  # no two are equal, so that no alarms are compared
         heappush(self._due, (time, self._number, alarm))
 
@@ -78,26 +64,42 @@ class _Bell:
                     await trio.sleep_forever()
 
 
-_current: trio.lowlevel.RunVar[_Bell | None] = trio.lowlevel.RunVar("trio_mqtt alarms", None)
-
-
-@contextmanager
-def alarm(ring: Ring, time: float) -> Generator[None]:
-    """Have something called at a time, and then whenever it says, for the time of a block.
+class Alarm:
+    """Has something called at a time, and then whenever it says, for the length of a block.
 
     Args:
         ring: a plain function, called by another task, that raises nothing; it takes the time, by
             `trio.current_time`, and returns when it is to be called again, or infinity.
         time: when it is called first.
+
+    Attributes:
+        ring: what is called, or None if it is off.
     """
-    bell = _current.get()
-    if bell is None:
-        bell = _Bell()
-        _current.set(bell)
-    mine = _Alarm(ring)
-    bell.set(mine, time)
-    try:
-        yield
-    finally:
-        if bell.put_off(mine):
+
+    __slots__ = ("_bell", "_time", "ring")
+
+    def __init__(self, ring: Ring, time: float) -> None:
+        self.ring: Ring | None = ring
+        self._time = time
+
+    def __enter__(self) -> None:
+        """Set it."""
+        bell = _current.get()
+        if bell is None:
+            bell = _Bell()
+            _current.set(bell)
+        self._bell = bell
+        bell.set(self, self._time)
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Put it off."""
+        if self._bell.put_off(self):
             _current.set(None)
+
+
+_current: trio.lowlevel.RunVar[_Bell | None] = trio.lowlevel.RunVar("trio_mqtt alarms", None)

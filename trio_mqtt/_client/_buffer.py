@@ -20,6 +20,9 @@ MOST_BYTES: Final = 1024 * 1024
 OVERHEAD: Final = 256
 """What a message takes beside its payload, about, in bytes."""
 
+_NONE: Final[deque[Message]] = deque(maxlen=0)
+"""A queue before its first message: an empty one of its own takes 760 bytes."""
+
 
 def _arrival(message: Message) -> int:
     return message._arrival
@@ -54,8 +57,8 @@ class Buffer:
         self.stalled = False
         self._most = most
         self._overflow: Overflow = overflow
-        self._windowed: deque[Message] = deque()
-        self._loose: deque[Message] = deque()
+        self._windowed: deque[Message] = _NONE
+        self._loose: deque[Message] = _NONE
 
     def __len__(self) -> int:
         """How many messages wait."""
@@ -94,6 +97,8 @@ class Buffer:
     def put_windowed(self, message: Message) -> None:
         """Add a message that the Receive Maximum bounds."""
         self.received += 1
+        if self._windowed is _NONE:
+            self._windowed = deque()
         self._windowed.append(message)
 
     def put_loose(self, message: Message) -> bool:
@@ -104,6 +109,8 @@ class Buffer:
         """
         self.received += 1
         loose = self._loose
+        if loose is _NONE:
+            loose = self._loose = deque()
         # As `is_full` does; written out since it is paid for every message.
         full = len(loose) >= self._most or self.loose_bytes >= MOST_BYTES
         if full and not self._make_room(message):

@@ -62,7 +62,7 @@ class Committer:
         self._attempts = 0
         self._line = trio.lowlevel.ParkingLot()
         self._closing = False
-        self._ended = trio.Event()
+        self._ended = False
 
     @property
     def journal(self) -> Journal | None:
@@ -72,7 +72,7 @@ class Committer:
     @property
     def has_ended(self) -> bool:
         """Whether nothing is committed any more."""
-        return self._ended.is_set()
+        return self._ended
 
     @enable_ki_protection
     async def run(self) -> None:
@@ -83,7 +83,7 @@ class Committer:
                 with trio.CancelScope(shield=True):
                     await self._commit_all(journal)
         finally:
-            self._ended.set()
+            self._ended = True
             self._line.unpark_all()
 
     async def _commit_all(self, journal: Journal) -> None:
@@ -177,7 +177,8 @@ class Committer:
         with trio.CancelScope(shield=True):
             self._closing = True
             self.wake()
-            await self._ended.wait()
+            while not self._ended:
+                await self._line.park()
 
 
 def _step(step: Mapping[RecordKey, bytes | None] | Work) -> Changes | Effect[object]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from trio_mqtt._client._alarms import alarm
+from trio_mqtt._client._alarms import Alarm
 from trio_mqtt._client._waiting import Wakeup
 from trio_mqtt._enums import MQTT_5
 from trio_mqtt._errors import ConnectFailed, ConnectionLost, MQTTError, RemoteProtocolError
@@ -154,7 +154,7 @@ class Link:
         async with trio.open_nursery() as nursery:
             self._scope = nursery.cancel_scope
             nursery.start_soon(self._write)
-            with alarm(self._look, self._look(trio.current_time())):
+            with Alarm(self._look, self._look(trio.current_time())):
                 await self._read()
 
     def end(self, packet: Disconnect | None = None) -> None:

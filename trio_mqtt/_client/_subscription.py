@@ -101,7 +101,7 @@ class Subscription:
         self._dropping = False
         self._released = 0
         self._in_hand: dict[Message, None] = {}
-        self._loops: WeakKeyDictionary[trio.lowlevel.Task, _Loop] = WeakKeyDictionary()
+        self._loops: WeakKeyDictionary[trio.lowlevel.Task, _Loop] | None = None
         self._line = trio.lowlevel.ParkingLot()
         self._waited_for = False  # whether somebody may stand in the line
         self._closed = False
@@ -141,6 +141,8 @@ class Subscription:
     def __aiter__(self) -> _Loop:
         """A new loop. What an earlier loop of the same task left in hand becomes unclaimed."""
         task = current_task()
+        if self._loops is None:
+            self._loops = WeakKeyDictionary()
         earlier = self._loops.get(task)
         if earlier is not None:
             earlier.abandon()
@@ -310,7 +312,7 @@ class Subscription:
         in_hand = list(self._in_hand)
         buffered = self._buffer.clear()
         self._in_hand.clear()
-        self._loops.clear()
+        self._loops = None
         left = set(in_hand)
         for message in in_hand:
             self._deliveries.unclaimed.add(message, handed_out=True)

@@ -161,7 +161,7 @@ class Supervisor:
         self._connected_at = 0.0
         self._closed = False
         self._scope = trio.CancelScope(shield=True)
-        self._drained = trio.Event()
+        self._drained: trio.Event | None = None
         self._ended = trio.Event()
 
     @property
@@ -357,7 +357,7 @@ class Supervisor:
 
     def _progress(self) -> None:
         self.sending.progress()
-        if not self.state.unfinished:
+        if self._drained is not None and not self.state.unfinished:
             self._drained.set()
 
     def _committed(self) -> None:
@@ -393,7 +393,8 @@ class Supervisor:
         self.settled.set()
         self.body_scope.cancel()
         self._release_waiters(error)
-        self._drained.set()
+        if self._drained is not None:
+            self._drained.set()
 
     def _release_waiters(self, error: MQTTError) -> int:
         """Send away who waits for what is not over; says how many messages that is.

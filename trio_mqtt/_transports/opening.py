@@ -96,10 +96,9 @@ class StreamOptions:
                 self.find_proxy(address)  # an error now, if the environment names none
 
 
-@asynccontextmanager
-async def open_stream(
+def open_stream(
     address: ServerAddress, progress: Progress, options: StreamOptions
-) -> AsyncGenerator[trio.abc.Stream]:
+) -> AbstractAsyncContextManager[trio.abc.Stream]:
     """Open the byte stream for MQTT, and close it behind the block.
 
     Args:
@@ -110,10 +109,19 @@ async def open_stream(
     Raises:
         ConnectFailed: it could not be opened; its `stage` says how far it came.
     """
+    reach = _transport(address, options)
+    if address.is_tls or address.is_websocket:
+        return _open_layers(address, progress, options, reach)
+    return reach(progress)  # nothing lies above it that would take memory
+
+
+@asynccontextmanager
+async def _open_layers(
+    address: ServerAddress, progress: Progress, options: StreamOptions, reach: Transport
+) -> AsyncGenerator[trio.abc.Stream]:
     # What the caller makes is asked for first, so that no open connection waits for it.
     headers = await _find_headers(address, progress, options) if address.is_websocket else ()
     context = await _find_context(address, progress, options) if address.is_tls else None
-    reach = _transport(address, options)
     async with AsyncExitStack() as layers:
         stream = await layers.enter_async_context(reach(progress))
         tls: TLSStream | None = None
