@@ -33,7 +33,7 @@ _JOINED: Final = 64 * 1024
 """Chunks are joined for sending up to about this many bytes; larger ones are not copied."""
 _KEEP_ALIVE_SHARE: Final = 0.9
 """The part of the Keep Alive after which PINGREQ goes out, so that it is there in time."""
-_TICKS: Final = 32
+_TICKS: Final = 256
 """Into how many ticks the time between PINGREQs is divided, at least."""
 _FAREWELL_TIMEOUT: Final = 1.0
 _MOST_OUTPUT: Final = 4 * 1024 * 1024
