@@ -8,7 +8,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from benchmarks import report
+import attrs
+
+from benchmarks import codec, report, targets
 from benchmarks.clients import CLIENTS, CPU, DURABLE
 from benchmarks.jobs import PAYLOAD_SIZE
 from benchmarks.peers import installed
@@ -16,13 +18,16 @@ from benchmarks.processes import RunFailed
 from benchmarks.results import Results
 from benchmarks.runs import RunLost, run_once
 from benchmarks.servers import SERVERS
-from benchmarks.works import WORKS, Work
+from benchmarks.works import DUPLICATES, WORKS, Work
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ROUNDS: Final = 3
 MESSAGES: Final = 60_000
+CODEC: Final = "codec"
+_QUICK: Final = 10
+_PROBE_TIMEOUT: Final = 5.0
 
 
 def run_all(works: Sequence[Work], clients: Sequence[str], rounds: int, messages: int) -> Results:
@@ -32,12 +37,25 @@ def run_all(works: Sequence[Work], clients: Sequence[str], rounds: int, messages
     for number in range(rounds):
         for work in works:
             for name in clients:
-                if work.kind in CLIENTS[name].cannot:
+                if work.traits & CLIENTS[name].cannot.keys():
                     continue
                 run_into(measured, work, name, messages)
         print(f"round {number + 1} of {rounds} done, {report.load()}", file=sys.stderr)
     measured.seconds = time.monotonic() - start
     return measured
+
+
+def probe_duplicates(measured: Results) -> None:
+    """Note who takes a QoS 2 message that is sent again for the same."""
+    job = attrs.evolve(DUPLICATES.job(0, 1.0), messages=5)
+    for name in measured.clients:
+        if not DUPLICATES.traits & CLIENTS[name].cannot.keys():
+            try:
+                run_once(name, job, DUPLICATES.server, _PROBE_TIMEOUT)
+            except RunFailed:
+                measured.duplicates[name] = False
+            else:
+                measured.duplicates[name] = True
 
 
 def run_into(measured: Results, work: Work, name: str, messages: int) -> None:
@@ -65,7 +83,9 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         default=MESSAGES,
         help="of a run; slow clients get a part of that (%(default)s)",
     )
-    add("--only", choices=sorted({work.kind for work in WORKS}), help="one kind of work")
+    kinds = sorted({work.kind for work in WORKS} | {CODEC})
+    add("--only", choices=kinds, help="one kind of work")
+    add("--quick", action="store_true", help="one round, few messages, only payloads of 64 bytes")
     add("--server", choices=sorted(SERVERS), help="one server")
     add(
         "--clients",
@@ -85,8 +105,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     works = [
         work
         for work in WORKS
-        if options.only in {None, work.kind} and options.server in {None, work.server}
+        if options.only in {None, work.kind}
+        and options.server in {None, work.server}
+        and not (options.quick and not work.quick)
     ]
+    if options.quick:
+        options.rounds = 1
+        options.messages //= _QUICK
     clients = options.clients or [name for name in installed() if name != DURABLE]
     print(*report.environment(clients), sep="\n")
     measured = run_all(works, clients, options.rounds, options.messages)
@@ -98,6 +123,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.cpu:
         print("\nThe same a second of the client's processor time, connecting and closing in it:\n")
         print(*report.table(measured, works, CPU), sep="\n")
+    if options.only in {None, CODEC}:
+        measured.codec = codec.measure(options.rounds)
+        print("\nThe codec alone, packets a second:\n")
+        print(*report.codec_table(measured), sep="\n")
+    if options.only is None:
+        probe_duplicates(measured)
+        print("\nWhat was to be reached:\n")
+        print(*targets.lines(measured), sep="\n")
     for failure in measured.failures:
         print(f"\nfailed: {failure}")
     if options.results:

@@ -10,8 +10,16 @@ import attrs
 PAYLOAD_SIZE: Final = 64
 MOST_IN_FLIGHT: Final = 65_535
 TOPIC: Final = "benchmarks/topic"
+REPLIES: Final = "benchmarks/replies"
+"""The Response Topic of those clients that have none of their own."""
+
 TASKS: Final = 200
 """How many publish at a time in the work of that name."""
+
+
+def correlation(number: int) -> bytes:
+    """The Correlation Data of a request."""
+    return number.to_bytes(4, "big")
 
 
 @attrs.frozen(kw_only=True)
@@ -26,7 +34,8 @@ class Job:
         port: where the server listens, on 127.0.0.1.
         window: how many QoS 1 and 2 messages that server allows to be unacknowledged.
         transport: what MQTT runs over: tcp, tls or ws.
-        authority: the certificate that a client has to trust for TLS, in PEM; a file.
+        authority: the certificate that a client has to trust for TLS, in PEM; a file. That of the
+            server is beside it.
         subscriptions: how many Topic Filters a client subscribes to; messages come for each in
             turn.
     """

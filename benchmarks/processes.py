@@ -37,7 +37,7 @@ class Process:
         self, module: str, *arguments: str, deadline: float, python: str = sys.executable
     ) -> None:
         self._name = " ".join((module, *arguments))
-        self._deadline = deadline
+        self.deadline = deadline
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - `end` closes it
         self._process = subprocess.Popen(  # noqa: S603 - a program of ours
@@ -64,7 +64,7 @@ class Process:
             RunFailed: it ended, or there was none in time.
         """
         try:
-            line = self._lines.get(timeout=max(0.0, self._deadline - time.monotonic()))
+            line = self._lines.get(timeout=max(0.0, self.deadline - time.monotonic()))
         except queue.Empty:
             message = f"{self._name} was not done in time"
             raise RunFailed(message) from None

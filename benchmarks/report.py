@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import statistics
 import subprocess
 from typing import TYPE_CHECKING, Final
 
 from benchmarks import results
 from benchmarks.clients import CPU
+from benchmarks.codec import OTHER
 from benchmarks.results import load
 from tests.servers import find_mosquitto
 
@@ -69,6 +71,30 @@ def table(measured: Results, works: Sequence[Work], only: str | None = None) -> 
                 line += f"{cell(measured, work, other, figure):>{_COLUMN}}"
                 line += f"{ratio(measured, work, other, figure):>{_RATIO}}"
             yield line
+
+
+def codec_table(measured: Results) -> Iterator[str]:
+    """Packets a second, and how ours is to the other."""
+    yield f"{'':{_NAME}}" + "".join(
+        f"{name:>{_COLUMN}}{name + ' ' + OTHER:>{_COLUMN + 4}}{'ratio':>{_RATIO}}"
+        for name in ("encode", "decode")
+    )
+    for packet, row in measured.codec.items():
+        line = f"  {packet:{_NAME - 2}}"
+        for name in ("encode", "decode"):
+            ours, theirs, quotient = codec_cells(row, name)
+            line += f"{ours:>{_COLUMN}}{theirs:>{_COLUMN + 4}}{quotient:>{_RATIO}}"
+        yield line
+
+
+def codec_cells(row: Mapping[str, Sequence[float]], name: str) -> tuple[str, str, str]:
+    """Of encoding or decoding: ours, the other's, and the ratio."""
+    ours = statistics.median(row[name])
+    values = row.get(f"{name} {OTHER}")
+    if not values:
+        return f"{ours:,.0f}", "-", ""
+    theirs = statistics.median(values)
+    return f"{ours:,.0f}", f"{theirs:,.0f}", f"{ours / theirs:.2f}"
 
 
 def cell(measured: Results, work: Work, client: str, figure: str) -> str:

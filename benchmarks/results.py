@@ -35,6 +35,8 @@ class Results:
         environment: what the figures depend on, by name.
         figures: of each round.
         lost: the most messages that did not arrive in a run.
+        duplicates: whether a client takes a QoS 2 message that is sent again for the same.
+        codec: packets a second of codecs alone; see `benchmarks.codec`.
         failures: what else went wrong.
         seconds: how long all took.
     """
@@ -44,6 +46,10 @@ class Results:
     environment: dict[str, str]
     figures: dict[Key, list[float]] = attrs.field(factory=dict[Key, list[float]])
     lost: dict[tuple[Work, str], int] = attrs.field(factory=dict[tuple[Work, str], int])
+    duplicates: dict[str, bool] = attrs.field(factory=dict[str, bool])
+    codec: dict[str, dict[str, list[float]]] = attrs.field(
+        factory=dict[str, dict[str, list[float]]]
+    )
     failures: list[str] = attrs.field(factory=list[str])
     seconds: float = 0.0
 

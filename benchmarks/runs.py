@@ -16,7 +16,7 @@ from benchmarks.servers import SERVERS
 if TYPE_CHECKING:
     from benchmarks.jobs import Job
 
-_TIMEOUT: Final = 30.0
+TIMEOUT: Final = 30.0
 
 
 class RunLost(RunFailed):
@@ -27,21 +27,21 @@ class RunLost(RunFailed):
         self.count = count
 
 
-def run_once(name: str, job: Job, server_name: str) -> dict[str, float]:
+def run_once(name: str, job: Job, server_name: str, timeout: float = TIMEOUT) -> dict[str, float]:
     """What it measured, by the name of the figure.
 
     Raises:
         RunFailed: the client was not done in time, or not all messages came through.
     """
     client = CLIENTS[name]
-    deadline = time.monotonic() + _TIMEOUT
+    deadline = time.monotonic() + timeout
     with (
         run_module(
             "benchmarks.run_client", client.module, deadline=deadline, python=interpreter(client)
         ) as process,
         SERVERS[server_name](job, deadline) as server,
     ):
-        job = attrs.evolve(job, port=server.port, window=server.window)
+        job = attrs.evolve(job, port=server.port, window=server.window, authority=server.authority)
         process.go(job.to_json())
         line = process.line()
         if line == "subscribed":

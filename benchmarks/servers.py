@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import tempfile
@@ -9,15 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import attrs
+import trustme
 
 from benchmarks.jobs import MOST_IN_FLIGHT, Job
-from benchmarks.processes import RunFailed, run_module
+from benchmarks.processes import Process, RunFailed, run_module
 from tests.servers import run_mosquitto
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from contextlib import AbstractContextManager
 
+_COUNTED_AS_SENT: Final = frozenset({"receive", "duplicates", "request", "connect"})
 _MOSQUITTO_WINDOW: Final = 20  # as it comes
 
 
@@ -31,12 +34,14 @@ class Server:
         subscribed: to be called when the client has its SUBACK.
         check: raises RunFailed if the server saw something else than it should, and tells how long
             it took if it knows; to be called when the client is done.
+        authority: what a client has to trust, if it runs over TLS; a file.
     """
 
     port: int
     window: int
     subscribed: Callable[[], None]
     check: Callable[[], float | None]
+    authority: str = ""
 
 
 def _nothing() -> None:
@@ -49,12 +54,10 @@ def _unknown() -> None:
 
 def expected_counts(job: Job) -> dict[str, int]:
     """What a canned server counts if all is well."""
-    if job.kind == "receive":
+    if job.kind in _COUNTED_AS_SENT:
         return {"sent": job.messages}
     counts = {f"PUBLISH {job.qos}": job.messages}
-    if job.qos == 0:
-        counts["PUBLISH 1"] = 1  # whose acknowledgement tells that all have arrived
-    elif job.qos == 2:  # noqa: PLR2004 - each PUBLISH has its PUBREL
+    if job.qos == 2:  # noqa: PLR2004 - each PUBLISH has its PUBREL
         counts["6"] = job.messages
     return counts
 
@@ -62,11 +65,22 @@ def expected_counts(job: Job) -> dict[str, int]:
 @contextlib.contextmanager
 def run_canned(job: Job, deadline: float) -> Generator[Server]:
     """The canned server."""
-    with run_module("benchmarks.canned", job.to_json(), deadline=deadline) as process:
+    with contextlib.ExitStack() as stack:
+        if job.transport == "tls":
+            authority = stack.enter_context(make_certificates())
+            job = attrs.evolve(job, authority=str(authority))
+        process = _take_canned(deadline)
+        ends = stack.enter_context(contextlib.ExitStack())
+        ends.callback(process.end)
+        process.go(job.to_json())
 
         def check() -> float:
             answer = json.loads(process.line())
+            ends.pop_all()
+            _IDLE.append(process)
             counts = answer["counts"]
+            if job.qos == 0:
+                counts.pop("PUBLISH 1", None)  # the one that told that all had arrived
             if counts != expected_counts(job):
                 message = f"the server counted {counts} instead of {expected_counts(job)}"
                 raise RunFailed(message)
@@ -74,8 +88,40 @@ def run_canned(job: Job, deadline: float) -> Generator[Server]:
             return seconds
 
         yield Server(
-            port=int(process.line()), window=MOST_IN_FLIGHT, subscribed=_nothing, check=check
+            port=int(process.line()),
+            window=MOST_IN_FLIGHT,
+            subscribed=process.go if job.subscriptions > 1 else _nothing,
+            check=check,
+            authority=job.authority,
         )
+
+
+_IDLE: Final[list[Process]] = []
+"""Canned servers that have done their job, and can do the next."""
+
+
+def _take_canned(deadline: float) -> Process:
+    process = _IDLE.pop() if _IDLE else Process("benchmarks.canned", deadline=deadline)
+    process.deadline = deadline
+    return process
+
+
+@atexit.register
+def _end_all() -> None:
+    while _IDLE:
+        _IDLE.pop().end()
+
+
+@contextlib.contextmanager
+def make_certificates() -> Generator[Path]:
+    """An authority in a file, for the length of a block, and beside it a server's certificate."""
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    with tempfile.TemporaryDirectory(prefix="benchmarks-") as directory:
+        path = Path(directory) / "authority.pem"
+        authority.cert_pem.write_to_path(path)
+        certificate.private_key_and_cert_chain_pem.write_to_path(path.with_name("server.pem"))
+        yield path
 
 
 @contextlib.contextmanager

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from benchmarks.jobs import MOST_IN_FLIGHT, Job
-from trio_mqtt.packets import Publish, encode
+from trio_mqtt.packets import Properties, Publish, encode
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from trio_mqtt import Protocol
 
@@ -117,23 +117,51 @@ class Splitter:
         return Run(data[start : start + count * size], size, header)
 
 
-def publish_stream(job: Job, protocol: Protocol) -> tuple[bytes, int]:
-    """All messages of a job, ready to be sent, and the size of one packet."""
-    packet = encode(Publish(job.topic, job.payload, job.qos, packet_id=int(job.qos > 0)), protocol)
+def publish_stream(
+    job: Job, protocol: Protocol, identifiers: tuple[int, ...] = ()
+) -> tuple[bytes, int]:
+    """All messages of a job, ready to be sent, and the size of one packet.
+
+    Args:
+        job: tells the messages.
+        protocol: how they are encoded.
+        identifiers: the Subscription Identifiers that each carries.
+    """
+    message = Publish(job.topic, job.payload, job.qos, packet_id=int(job.qos > 0))
+    message.properties = Properties(subscription_identifiers=identifiers)
+    packet = encode(message, protocol)
     stream = bytearray(packet * job.messages)
     if job.qos:
         at = packet.index(job.topic.encode()) + len(job.topic)
-        identifiers = bytearray().join(
+        packet_ids = bytearray().join(
             (1 + index % MOST_IN_FLIGHT).to_bytes(2, "big") for index in range(job.messages)
         )
-        stream[at :: len(packet)] = identifiers[0::2]
-        stream[at + 1 :: len(packet)] = identifiers[1::2]
+        stream[at :: len(packet)] = packet_ids[0::2]
+        stream[at + 1 :: len(packet)] = packet_ids[1::2]
     return bytes(stream), len(packet)
 
 
-def last_message(job: Job, protocol: Protocol) -> bytes:
+def mixed_stream(job: Job, protocol: Protocol, identifiers: Mapping[str, tuple[int, ...]]) -> bytes:
+    """The messages of a job to all of its Topic Names in turn, at QoS 0."""
+    packets = [
+        encode(
+            Publish(
+                topic,
+                job.payload,
+                properties=Properties(subscription_identifiers=identifiers[topic]),
+            ),
+            protocol,
+        )
+        for topic in job.topics
+    ]
+    whole, rest = divmod(job.messages, len(packets))
+    return b"".join(packets) * whole + b"".join(packets[:rest])
+
+
+def last_message(job: Job, protocol: Protocol, identifiers: tuple[int, ...] = ()) -> bytes:
     """What tells a receiving client that no more will come; see `Job.arriving`."""
-    return encode(Publish(job.topics[-1], b"", 1, packet_id=1), protocol)
+    properties = Properties(subscription_identifiers=identifiers)
+    return encode(Publish(job.topics[-1], b"", 1, packet_id=1, properties=properties), protocol)
 
 
 def send_stream(

@@ -45,7 +45,7 @@ class Work:
     @property
     def name(self) -> str:
         """What the table calls it."""
-        name = f"{self.kind} QoS {self.qos}"
+        name = "connect, close" if self.kind == "connect" else f"{self.kind} QoS {self.qos}"
         if self.size != PAYLOAD_SIZE:
             name += f", {size_name(self.size)}"
         if self.transport != "tcp":
@@ -53,6 +53,17 @@ class Work:
         if self.subscriptions > 1:
             name += f", {self.subscriptions:,} filters"
         return name
+
+    @property
+    def quick(self) -> bool:
+        """Whether it is among those that tell most in least time."""
+        return self.size == PAYLOAD_SIZE and (self.server == "canned" or self.kind == LATENCY)
+
+    @property
+    def traits(self) -> frozenset[str]:
+        """By which a client can say that it does not do this."""
+        more = "filters" if self.subscriptions > 1 else self.transport
+        return frozenset({self.kind, f"{self.kind} QoS {self.qos}", self.server, more})
 
     def job(self, messages: int, client_share: float) -> Job:
         """A run of a client, for which a part of the messages is enough.
@@ -81,14 +92,31 @@ def size_name(size: int) -> str:
     return f"{size} B"
 
 
+_SIZES: Final = {PAYLOAD_SIZE: 1.0, 16: 1.0, 256: 1.0, 1 << 14: 0.1, 1 << 20: 0.001}
+"""Of the payloads, with the part of the messages that is enough."""
+
+_QOS_SHARE: Final = {0: 1.0, 1: 1.0, 2: 0.5}
+
+
+def _canned(kind: str) -> tuple[Work, ...]:
+    return tuple(
+        Work(kind=kind, qos=qos, server="canned", size=size, share=share * _QOS_SHARE[qos])
+        for size, share in _SIZES.items()
+        for qos in _QOS_SHARE
+    )
+
+
 WORKS: Final = (
-    Work(kind="receive", qos=0, server="canned"),
-    Work(kind="receive", qos=1, server="canned"),
-    Work(kind="receive", qos=2, server="canned", share=0.5),
-    Work(kind="publish", qos=0, server="canned"),
-    Work(kind="publish", qos=1, server="canned"),
-    Work(kind="publish", qos=2, server="canned", share=0.5),
+    *_canned("receive"),
+    Work(kind="receive", qos=0, server="canned", subscriptions=100),
+    Work(kind="receive", qos=0, server="canned", subscriptions=10_000),
+    Work(kind="receive", qos=0, server="canned", transport="tls"),
+    Work(kind="receive", qos=0, server="canned", transport="ws", share=0.5),
+    *_canned("publish"),
     Work(kind="tasks", qos=1, server="canned", share=0.5),
+    Work(kind=LATENCY, qos=1, server="canned", share=0.05),
+    Work(kind="request", qos=1, server="canned", share=0.05),
+    Work(kind="connect", qos=0, server="canned", share=0.005),
     Work(kind="receive", qos=0, server="mosquitto", share=0.5),
     Work(kind="receive", qos=1, server="mosquitto", share=0.5),
     Work(kind="receive", qos=2, server="mosquitto", share=0.25),
@@ -96,4 +124,8 @@ WORKS: Final = (
     Work(kind="publish", qos=1, server="mosquitto", share=0.25),
     Work(kind="publish", qos=2, server="mosquitto", share=0.25),
     Work(kind="tasks", qos=1, server="mosquitto", share=0.25),
+    Work(kind=LATENCY, qos=1, server="mosquitto", share=0.05),
 )
+
+DUPLICATES: Final = Work(kind="duplicates", qos=2, server="canned", share=0.0)
+"""Whether a client takes a QoS 2 message that is sent again for the same; a few tell."""

@@ -1,7 +1,8 @@
 """The clients compared.
 
 Each has a module whose WORK is a table from the kind of work to a function that does a `Job` and
-returns the seconds it took. It raises if a message did not arrive or was not acknowledged.
+returns the seconds it took; or of each message, if the job is to measure that. It raises if a
+message did not arrive or was not acknowledged.
 
 The clock starts when a client that is connected begins: to publish, or to subscribe. It stops when
 the last message has arrived, and at QoS 1 and 2 the Server has had all acknowledgements; or when
@@ -13,12 +14,18 @@ The modules of others run without trio_mqtt, in environments of their own; see `
 
 from __future__ import annotations
 
+from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    from benchmarks.jobs import Job
+
+    Work = Mapping[str, Callable[[Job], float | list[float]]]
+    """By kind, a function that does a job; the seconds it took, or what each message took."""
 
 
 @attrs.frozen(kw_only=True)
@@ -31,7 +38,7 @@ class Client:
         requirement: how to install it in an environment of its own; "" if it is here.
         share: the part of the messages that is enough: a slow client would take minutes for what
             takes another a second, and its rate is the same for fewer.
-        cannot: the kinds of work that it does not do, and why.
+        cannot: what it does not do, by the kind of work or the transport, and why.
     """
 
     module: str
@@ -47,6 +54,14 @@ CPU: Final = "cpu"
 DURABLE: Final = "durable"
 """Ours with a Session on disk, which can only publish; see `benchmarks.durable`."""
 
+MOSQUITTO: Final = "mosquitto"
+"""mosquitto_sub and mosquitto_pub."""
+
+BARE: Final = "bare loop"
+"""What reading and parsing cost, in Python, if nothing else is done."""
+
+_ONLY: Final = "the bare loop only receives, at QoS 0 and over TCP"
+
 CLIENTS: Final = {
     "trio_mqtt": Client(module="ours", distribution="trio-mqtt"),
     DURABLE: Client(module="ours_durable", distribution="trio-mqtt"),
@@ -55,22 +70,60 @@ CLIENTS: Final = {
         distribution="gmqtt",
         requirement="gmqtt>=0.7,<1",
         share=0.5,
-        cannot={"tasks": "gmqtt cannot wait for one acknowledgement: publish returns nothing"},
+        cannot={
+            "tasks": "gmqtt cannot wait for one acknowledgement: its publish returns nothing",
+            "ws": "gmqtt has no WebSocket",
+        },
     ),
     "mqttium": Client(
         module="of_mqttium", distribution="mqttium", requirement="mqttium>=1.2,<1.3", share=0.5
     ),
     "aiomqtt 3": Client(
-        module="of_aiomqtt3", distribution="aiomqtt", requirement="aiomqtt==3.0.0a1", share=0.5
+        module="of_aiomqtt3",
+        distribution="aiomqtt",
+        requirement="aiomqtt==3.0.0a1",
+        share=0.5,
+        cannot={"ws": "aiomqtt 3 has no WebSocket"},
     ),
     "paho": Client(
         module="paho", distribution="paho-mqtt", requirement="paho-mqtt>=2.1,<3", share=0.1
     ),
     "zmqtt": Client(
-        module="of_zmqtt", distribution="zmqtt", requirement="zmqtt>=0.2,<0.3", share=0.1
+        module="of_zmqtt",
+        distribution="zmqtt",
+        requirement="zmqtt>=0.2,<0.3",
+        share=0.1,
+        cannot={"ws": "zmqtt has no WebSocket"},
     ),
     "aiomqtt 2": Client(
         module="of_aiomqtt2", distribution="aiomqtt", requirement="aiomqtt>=2.5,<3", share=0.1
+    ),
+    MOSQUITTO: Client(
+        module="of_mosquitto",
+        distribution=None,
+        cannot={
+            "ws": "mosquitto_sub has no WebSocket",
+            "filters": "mosquitto_sub does not tell when it has subscribed",
+            **dict.fromkeys(
+                ("tasks", "latency", "request", "connect", "duplicates"),
+                "mosquitto_pub and mosquitto_sub only publish and receive",
+            ),
+            "mosquitto": "Mosquitto's own clients are measured by the canned server",
+        },
+    ),
+    BARE: Client(
+        module="bare",
+        distribution=None,
+        cannot={
+            "ws": _ONLY,
+            "tls": _ONLY,
+            **dict.fromkeys(("publish", "tasks", "latency", "request", "connect"), _ONLY),
+            "duplicates": _ONLY,
+            "mosquitto": _ONLY,
+            "receive QoS 1": _ONLY,
+            "receive QoS 2": _ONLY,
+            "filters": _ONLY,
+        },
     ),
 }
 """The first is the one that the others are compared with."""
@@ -84,6 +137,11 @@ class MessagesLost(Exception):
         self.count = count
 
 
-def subscribed() -> None:
-    """Tell that the server may send."""
+def subscribed(job: Job, start: float) -> float:
+    """Tell that the server may send; when the time begins.
+
+    It begins before SUBSCRIBE, as messages may come with SUBACK. Where there are many Topic
+    Filters, the server waits for this, and what it takes to subscribe does not count.
+    """
     print("subscribed", flush=True)
+    return start if job.subscriptions == 1 else perf_counter()

@@ -8,13 +8,15 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.clients import subscribed
-from benchmarks.clients.workers import share_out
-from benchmarks.jobs import TASKS, Job
+from benchmarks.clients.workers import ask_each, share_out, time_each, trust
+from benchmarks.jobs import REPLIES, TASKS, Job
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from benchmarks.clients import Work
 
 _aiomqtt: Any = importlib.import_module("aiomqtt")
+_properties: Any = importlib.import_module("paho.mqtt.properties")
+_packet_types: Any = importlib.import_module("paho.mqtt.packettypes")
 _AT_A_TIME: Final = 20
 """Publishes in flight: with more it gets slower, as each is looked for among all."""
 
@@ -26,6 +28,8 @@ def _open(job: Job) -> Any:  # noqa: ANN401 - it has types, but not in the envir
         protocol=_aiomqtt.ProtocolVersion.V5,
         max_inflight_messages=min(job.window, TASKS),
         timeout=60,
+        transport="websockets" if job.transport == "ws" else "tcp",
+        tls_context=trust(job),
     )
     client.pending_calls_threshold = TASKS  # no warnings below that
     return client
@@ -35,8 +39,8 @@ async def _receive(job: Job) -> float:
     count = 0
     async with _open(job) as client:
         start = perf_counter()
-        await client.subscribe(job.topic, qos=job.qos)
-        subscribed()
+        await client.subscribe([(topic, job.qos) for topic in job.topics])
+        start = subscribed(job, start)
         async for _ in client.messages:
             count += 1
             if count == job.arriving:
@@ -72,8 +76,61 @@ def tasks(job: Job) -> float:
     return asyncio.run(_publish(job, TASKS))
 
 
-WORK: Final[dict[str, Callable[[Job], float]]] = {
+async def _latency(job: Job) -> list[float]:
+    topic, payload, qos = job.topic, job.payload, job.qos
+    async with _open(job) as client:
+        return await time_each(lambda: client.publish(topic, payload, qos), job.messages)
+
+
+def latency(job: Job) -> list[float]:
+    """Await one after the other."""
+    return asyncio.run(_latency(job))
+
+
+async def _request(job: Job) -> float:
+    replies: asyncio.Queue[bytes] = asyncio.Queue()
+    async with _open(job) as client:
+        await client.subscribe(REPLIES)
+
+        async def take() -> None:
+            async for message in client.messages:
+                replies.put_nowait(message.properties.CorrelationData)
+
+        async def send(data: bytes) -> None:
+            properties = _properties.Properties(_packet_types.PacketTypes.PUBLISH)
+            properties.ResponseTopic = REPLIES
+            properties.CorrelationData = data
+            await client.publish(job.topic, job.payload, 1, properties=properties)
+
+        taking = asyncio.create_task(take())
+        seconds = await ask_each(send, replies, job.messages)
+        taking.cancel()
+        return seconds
+
+
+def request(job: Job) -> float:
+    """Match replies by hand."""
+    return asyncio.run(_request(job))
+
+
+async def _connect(job: Job) -> float:
+    start = perf_counter()
+    for _ in range(job.messages):
+        async with _open(job):
+            pass
+    return perf_counter() - start
+
+
+def connect(job: Job) -> float:
+    """Connect and close."""
+    return asyncio.run(_connect(job))
+
+
+WORK: Final[Work] = {
     "receive": receive,
     "publish": publish,
     "tasks": tasks,
+    "latency": latency,
+    "request": request,
+    "connect": connect,
 }

@@ -8,11 +8,13 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.clients import MessagesLost, subscribed
-from benchmarks.clients.workers import share_out
-from benchmarks.jobs import TASKS, Job
+from benchmarks.clients.workers import ask_each, share_out, time_each, trust
+from benchmarks.jobs import REPLIES, TASKS, Job
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from benchmarks.clients import Work
 
 _aiomqtt: Any = importlib.import_module("aiomqtt")
 _AT_A_TIME: Final = 20
@@ -20,7 +22,10 @@ _AT_A_TIME: Final = 20
 
 
 def _open(job: Job) -> Any:  # noqa: ANN401 - it has types, but not in the environment of ours
-    return _aiomqtt.Client(hostname="127.0.0.1", port=job.port, clean_start=True)
+    # It checks the certificate for what it is told to connect to, a host name or an address.
+    return _aiomqtt.Client(
+        hostname="127.0.0.1", port=job.port, clean_start=True, ssl_context=trust(job)
+    )
 
 
 async def _receive(job: Job) -> float:
@@ -30,8 +35,9 @@ async def _receive(job: Job) -> float:
     at_least_once = _aiomqtt.QoS.AT_LEAST_ONCE
     async with _open(job) as client:
         start = perf_counter()
-        await client.subscribe(job.topic, max_qos=_aiomqtt.QoS(max(1, job.qos)))  # for the last
-        subscribed()
+        for topic in job.topics:  # one of QoS 1 tells that no more of QoS 0 will come
+            await client.subscribe(topic, max_qos=_aiomqtt.QoS(max(1, job.qos)))
+        start = subscribed(job, start)
         async for message in client.messages():
             if isinstance(message, publish_packet):
                 count += 1
@@ -54,31 +60,35 @@ def receive(job: Job) -> float:
     return asyncio.run(_receive(job))
 
 
+def _publisher(client: Any, job: Job, qos: int) -> Callable[[], Awaitable[object]]:  # noqa: ANN401
+    """A function that publishes a message and awaits all of its acknowledgements."""
+    topic, payload, level = job.topic, job.payload, _aiomqtt.QoS(qos)
+    identifiers = client.packet_ids
+
+    async def publish_twice() -> None:
+        identifier = next(identifiers)
+        await client.publish(topic, payload, qos=level, packet_id=identifier)
+        await client.pubrel(identifier)
+
+    def publish_once() -> Awaitable[object]:
+        sent: Awaitable[object] = client.publish(
+            topic, payload, qos=level, packet_id=next(identifiers)
+        )
+        return sent
+
+    return publish_once if qos == 1 else publish_twice
+
+
 async def _publish(job: Job, tasks: int) -> float:
-    topic, payload, qos = job.topic, job.payload, _aiomqtt.QoS(job.qos)
+    topic, payload = job.topic, job.payload
     async with _open(job) as client:
-        identifiers = client.packet_ids
-
-        def publish_once() -> Awaitable[object]:
-            sent: Awaitable[object] = client.publish(
-                topic, payload, qos=qos, packet_id=next(identifiers)
-            )
-            return sent
-
-        async def publish_twice() -> None:
-            identifier = next(identifiers)
-            await client.publish(topic, payload, qos=qos, packet_id=identifier)
-            await client.pubrel(identifier)
-
         start = perf_counter()
         if job.qos:
-            publish = publish_once if job.qos == 1 else publish_twice
-            await share_out(publish, job.messages, tasks)
+            await share_out(_publisher(client, job, job.qos), job.messages, tasks)
         else:
             for _ in range(job.messages):
                 await client.publish(topic, payload)
-            qos = _aiomqtt.QoS.AT_LEAST_ONCE
-            await publish_once()
+            await _publisher(client, job, 1)()
         return perf_counter() - start
 
 
@@ -92,8 +102,65 @@ def tasks(job: Job) -> float:
     return asyncio.run(_publish(job, TASKS))
 
 
-WORK: Final[dict[str, Callable[[Job], float]]] = {
+async def _latency(job: Job) -> list[float]:
+    async with _open(job) as client:
+        return await time_each(_publisher(client, job, job.qos), job.messages)
+
+
+def latency(job: Job) -> list[float]:
+    """Await one after the other."""
+    return asyncio.run(_latency(job))
+
+
+async def _request(job: Job) -> float:
+    replies: asyncio.Queue[bytes] = asyncio.Queue()
+    async with _open(job) as client:
+        identifiers = client.packet_ids
+        await client.subscribe(REPLIES, max_qos=_aiomqtt.QoS.AT_MOST_ONCE)
+
+        async def take() -> None:
+            async for message in client.messages():
+                replies.put_nowait(message.correlation_data)
+
+        async def send(data: bytes) -> None:
+            await client.publish(
+                job.topic,
+                job.payload,
+                qos=_aiomqtt.QoS.AT_LEAST_ONCE,
+                packet_id=next(identifiers),
+                response_topic=REPLIES,
+                correlation_data=data,
+            )
+
+        taking = asyncio.create_task(take())
+        seconds = await ask_each(send, replies, job.messages)
+        taking.cancel()
+        return seconds
+
+
+def request(job: Job) -> float:
+    """Match replies by hand."""
+    return asyncio.run(_request(job))
+
+
+async def _connect(job: Job) -> float:
+    start = perf_counter()
+    for _ in range(job.messages):
+        async with _open(job):
+            pass
+    return perf_counter() - start
+
+
+def connect(job: Job) -> float:
+    """Connect and close."""
+    return asyncio.run(_connect(job))
+
+
+WORK: Final[Work] = {
     "receive": receive,
     "publish": publish,
     "tasks": tasks,
+    "latency": latency,
+    "request": request,
+    "connect": connect,
 }

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import logging
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.clients import subscribed
+from benchmarks.clients.workers import ask_each, time_each, trust
+from benchmarks.jobs import REPLIES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable
 
+    from benchmarks.clients import Work
     from benchmarks.jobs import Job
 
 _gmqtt: Any = importlib.import_module("gmqtt")
@@ -21,9 +25,25 @@ _BURST: Final = 1000
 """How many messages it is given before it may write: it has no backpressure."""
 
 
+def _ignore(*_arguments: object) -> int:
+    return 0
+
+
+@contextlib.asynccontextmanager
+async def _open(
+    job: Job, storage: object = None, on_message: Callable[..., int] = _ignore
+) -> AsyncGenerator[Any]:
+    client = _gmqtt.Client("benchmarks", persistent_storage=storage)
+    client.on_message = on_message
+    await client.connect("127.0.0.1", job.port, ssl=trust(job) or False)
+    yield client
+    await client.disconnect()
+
+
 async def _receive(job: Job) -> float:
     count = 0
     done = asyncio.Event()
+    start = perf_counter()
 
     def on_message(*_arguments: object) -> int:
         nonlocal count
@@ -33,18 +53,15 @@ async def _receive(job: Job) -> float:
         return 0
 
     def on_subscribe(*_arguments: object) -> None:
-        subscribed()
+        nonlocal start
+        start = subscribed(job, start)
 
-    client = _gmqtt.Client("benchmarks")
-    client.on_message = on_message
-    client.on_subscribe = on_subscribe
-    await client.connect("127.0.0.1", job.port)
-    start = perf_counter()
-    client.subscribe(job.topic, qos=job.qos)
-    await done.wait()
-    seconds = perf_counter() - start
-    await client.disconnect()
-    return seconds
+    async with _open(job, on_message=on_message) as client:
+        client.on_subscribe = on_subscribe
+        start = perf_counter()
+        client.subscribe([_gmqtt.Subscription(topic, qos=job.qos) for topic in job.topics])
+        await done.wait()
+        return perf_counter() - start
 
 
 def receive(job: Job) -> float:
@@ -65,21 +82,18 @@ async def _publish(job: Job) -> float:
         window.release()
 
     storage.remove_message_by_mid = acknowledged
-    client = _gmqtt.Client("benchmarks", persistent_storage=storage)
-    await client.connect("127.0.0.1", job.port)
-    start = perf_counter()
-    for number in range(job.messages):
-        if qos:
-            await window.acquire()
-        elif not number % _BURST:
-            await asyncio.sleep(0)
-        client.publish(topic, payload, qos=qos)
-    if not qos:
-        client.publish(topic, payload, qos=1)
-    await storage.wait_empty()
-    seconds = perf_counter() - start
-    await client.disconnect()
-    return seconds
+    async with _open(job, storage) as client:
+        start = perf_counter()
+        for number in range(job.messages):
+            if qos:
+                await window.acquire()
+            elif not number % _BURST:
+                await asyncio.sleep(0)
+            client.publish(topic, payload, qos=qos)
+        if not qos:
+            client.publish(topic, payload, qos=1)
+        await storage.wait_empty()
+        return perf_counter() - start
 
 
 def publish(job: Job) -> float:
@@ -88,4 +102,68 @@ def publish(job: Job) -> float:
     return asyncio.run(_publish(job))
 
 
-WORK: Final[dict[str, Callable[[Job], float]]] = {"receive": receive, "publish": publish}
+async def _latency(job: Job) -> list[float]:
+    storage = _storage.PersistentStorage()
+    async with _open(job, storage) as client:
+
+        async def publish_one() -> None:
+            client.publish(job.topic, job.payload, qos=1)
+            await storage.wait_empty()
+
+        return await time_each(publish_one, job.messages)
+
+
+def latency(job: Job) -> list[float]:
+    """Wait until its storage has none unacknowledged."""
+    return asyncio.run(_latency(job))
+
+
+async def _request(job: Job) -> float:
+    replies: asyncio.Queue[bytes] = asyncio.Queue()
+    ready = asyncio.Event()
+
+    def on_message(*arguments: Any) -> int:  # noqa: ANN401 - the last are the properties
+        replies.put_nowait(arguments[-1]["correlation_data"][0])
+        return 0
+
+    def on_subscribe(*_arguments: object) -> None:
+        ready.set()
+
+    async with _open(job, on_message=on_message) as client:
+        client.on_subscribe = on_subscribe
+        client.subscribe(REPLIES)
+        await ready.wait()
+
+        async def send(data: bytes) -> None:
+            client.publish(
+                job.topic, job.payload, qos=1, response_topic=REPLIES, correlation_data=data
+            )
+
+        return await ask_each(send, replies, job.messages)
+
+
+def request(job: Job) -> float:
+    """Match replies by hand."""
+    return asyncio.run(_request(job))
+
+
+async def _connect(job: Job) -> float:
+    start = perf_counter()
+    for _ in range(job.messages):
+        async with _open(job):
+            pass
+    return perf_counter() - start
+
+
+def connect(job: Job) -> float:
+    """Connect and close."""
+    return asyncio.run(_connect(job))
+
+
+WORK: Final[Work] = {
+    "receive": receive,
+    "publish": publish,
+    "latency": latency,
+    "request": request,
+    "connect": connect,
+}

@@ -3,52 +3,61 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.clients import subscribed
-from benchmarks.clients.workers import share_out
-from benchmarks.jobs import MOST_IN_FLIGHT, TASKS, Job
+from benchmarks.clients.workers import ask_each, share_out, time_each, trust
+from benchmarks.jobs import MOST_IN_FLIGHT, REPLIES, TASKS, Job
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable
+
+    from benchmarks.clients import Work
 
 _mqttium: Any = importlib.import_module("mqttium")
 _api: Any = importlib.import_module("mqttium.api")
 
 
-def _client(**options: object) -> Any:  # noqa: ANN401 - it has types, but not in the environment of ours
-    return _api.AsyncClient(
+@contextlib.asynccontextmanager
+async def _open(job: Job, on_message: Callable[[Any], None] | None = None) -> AsyncGenerator[Any]:
+    client = _api.AsyncClient(
         "benchmarks",
         protocol=_mqttium.MQTTProtocolVersion.MQTTv5,
         max_inbound_inflight=MOST_IN_FLIGHT,
         max_unacknowledged_messages=None,
         max_unacknowledged_bytes=None,
-        **options,
+        max_write_queue_bytes=max(2 * job.size, 1 << 20),
+        message_delivery="callback" if on_message else "iterator",
     )
+    if on_message:
+        client.on_message = on_message
+    if job.transport == "ws":
+        await client.connect_ws(f"ws://127.0.0.1:{job.port}/mqtt")
+    else:
+        await client.connect("127.0.0.1", job.port, ssl=trust(job))
+    yield client
+    await client.disconnect()
 
 
 async def _receive(job: Job) -> float:
     count = 0
     done = asyncio.Event()
 
-    def on_message(*_arguments: object) -> None:
+    def on_message(_message: object) -> None:
         nonlocal count
         count += 1
         if count == job.arriving:
             done.set()
 
-    client = _client(message_delivery="callback")
-    client.on_message = on_message
-    await client.connect("127.0.0.1", job.port)
-    start = perf_counter()
-    await client.subscribe(job.topic, qos=job.qos)
-    subscribed()
-    await done.wait()
-    seconds = perf_counter() - start
-    await client.disconnect()
-    return seconds
+    async with _open(job, on_message) as client:
+        start = perf_counter()
+        await client.subscribe(job.topics, qos=job.qos)
+        start = subscribed(job, start)
+        await done.wait()
+        return perf_counter() - start
 
 
 def receive(job: Job) -> float:
@@ -57,18 +66,14 @@ def receive(job: Job) -> float:
 
 
 async def _publish(job: Job) -> float:
-    topic, payload, qos = job.topic, job.payload, job.qos
-    client = _client()
-    await client.connect("127.0.0.1", job.port)
-    message = _api.PublishMessage(topic, payload, qos=qos)
-    start = perf_counter()
-    receipt = await client.publish_many(message for _ in range(job.messages))
-    await receipt.wait()
-    if not qos:
-        await (await client.publish(topic, payload, qos=1)).wait()
-    seconds = perf_counter() - start
-    await client.disconnect()
-    return seconds
+    async with _open(job) as client:
+        message = _api.PublishMessage(job.topic, job.payload, qos=job.qos)
+        start = perf_counter()
+        receipt = await client.publish_many(message for _ in range(job.messages))
+        await receipt.wait()
+        if not job.qos:
+            await (await client.publish(job.topic, job.payload, qos=1)).wait()
+        return perf_counter() - start
 
 
 def publish(job: Job) -> float:
@@ -76,29 +81,70 @@ def publish(job: Job) -> float:
     return asyncio.run(_publish(job))
 
 
-async def _tasks(job: Job) -> float:
+async def _publish_in_turn(job: Job, *, timed: bool) -> float | list[float]:
     topic, payload, qos = job.topic, job.payload, job.qos
-    client = _client()
-    await client.connect("127.0.0.1", job.port)
+    async with _open(job) as client:
 
-    async def publish_one() -> None:
-        receipt = await client.publish(topic, payload, qos=qos)
-        await receipt.wait()
+        async def publish_one() -> None:
+            receipt = await client.publish(topic, payload, qos=qos)
+            await receipt.wait()
 
-    start = perf_counter()
-    await share_out(publish_one, job.messages, TASKS)
-    seconds = perf_counter() - start
-    await client.disconnect()
-    return seconds
+        if timed:
+            return await time_each(publish_one, job.messages)
+        start = perf_counter()
+        await share_out(publish_one, job.messages, TASKS)
+        return perf_counter() - start
 
 
-def tasks(job: Job) -> float:
+def tasks(job: Job) -> float | list[float]:
     """Await publishes in many tasks."""
-    return asyncio.run(_tasks(job))
+    return asyncio.run(_publish_in_turn(job, timed=False))
 
 
-WORK: Final[dict[str, Callable[[Job], float]]] = {
+def latency(job: Job) -> float | list[float]:
+    """Await one after the other."""
+    return asyncio.run(_publish_in_turn(job, timed=True))
+
+
+async def _request(job: Job) -> float:
+    replies: asyncio.Queue[bytes] = asyncio.Queue()
+
+    def on_message(message: Any) -> None:  # noqa: ANN401 - of the library
+        replies.put_nowait(message.properties.get("correlation_data"))
+
+    async with _open(job, on_message) as client:
+        await client.subscribe(REPLIES)
+
+        async def send(data: bytes) -> None:
+            properties = _api.Properties({"response_topic": REPLIES, "correlation_data": data})
+            await client.publish(job.topic, job.payload, qos=1, properties=properties)
+
+        return await ask_each(send, replies, job.messages)
+
+
+def request(job: Job) -> float:
+    """Match replies by hand."""
+    return asyncio.run(_request(job))
+
+
+async def _connect(job: Job) -> float:
+    start = perf_counter()
+    for _ in range(job.messages):
+        async with _open(job):
+            pass
+    return perf_counter() - start
+
+
+def connect(job: Job) -> float:
+    """Connect and close."""
+    return asyncio.run(_connect(job))
+
+
+WORK: Final[Work] = {
     "receive": receive,
     "publish": publish,
     "tasks": tasks,
+    "latency": latency,
+    "request": request,
+    "connect": connect,
 }

@@ -8,18 +8,18 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.clients import subscribed
-from benchmarks.clients.workers import share_out
+from benchmarks.clients.workers import share_out, time_each, trust
 from benchmarks.jobs import MOST_IN_FLIGHT, TASKS, Job
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from benchmarks.clients import Work
 
 _zmqtt: Any = importlib.import_module("zmqtt")
 
 
 def _open(job: Job) -> Any:  # noqa: ANN401 - it has types, but not in the environment of ours
     return _zmqtt.create_client(
-        "127.0.0.1", job.port, version="5.0", receive_maximum=MOST_IN_FLIGHT
+        "127.0.0.1", job.port, version="5.0", receive_maximum=MOST_IN_FLIGHT, tls=trust(job)
     )
 
 
@@ -27,8 +27,8 @@ async def _receive(job: Job) -> float:
     count = 0
     async with _open(job) as client:
         start = perf_counter()
-        async with client.subscribe(job.topic, qos=_zmqtt.QoS(job.qos)) as messages:
-            subscribed()
+        async with client.subscribe(*job.topics, qos=_zmqtt.QoS(job.qos)) as messages:
+            start = subscribed(job, start)
             async for _ in messages:
                 count += 1
                 if count == job.arriving:
@@ -65,8 +65,48 @@ def tasks(job: Job) -> float:
     return asyncio.run(_publish(job, TASKS))
 
 
-WORK: Final[dict[str, Callable[[Job], float]]] = {
+async def _latency(job: Job) -> list[float]:
+    topic, payload, qos = job.topic, job.payload, _zmqtt.QoS(job.qos)
+    async with _open(job) as client:
+        return await time_each(lambda: client.publish(topic, payload, qos=qos), job.messages)
+
+
+def latency(job: Job) -> list[float]:
+    """Await one after the other."""
+    return asyncio.run(_latency(job))
+
+
+async def _request(job: Job) -> float:
+    async with _open(job) as client:
+        start = perf_counter()
+        for _ in range(job.messages):
+            await client.request(job.topic, job.payload, qos=_zmqtt.QoS.AT_LEAST_ONCE)
+        return perf_counter() - start
+
+
+def request(job: Job) -> float:
+    """Send requests one after the other, each with a Response Topic of its own."""
+    return asyncio.run(_request(job))
+
+
+async def _connect(job: Job) -> float:
+    start = perf_counter()
+    for _ in range(job.messages):
+        async with _open(job):
+            pass
+    return perf_counter() - start
+
+
+def connect(job: Job) -> float:
+    """Connect and close."""
+    return asyncio.run(_connect(job))
+
+
+WORK: Final[Work] = {
     "receive": receive,
     "publish": publish,
     "tasks": tasks,
+    "latency": latency,
+    "request": request,
+    "connect": connect,
 }

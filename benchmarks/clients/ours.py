@@ -9,19 +9,24 @@ import trio
 
 import trio_mqtt
 from benchmarks.clients import subscribed
+from benchmarks.clients.workers import trust
 from benchmarks.jobs import MOST_IN_FLIGHT, TASKS, Job
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
+
+    from benchmarks.clients import Work
+
+_SCHEMES: Final = {"tcp": "mqtt", "tls": "mqtts", "ws": "ws"}
 
 
 def _open(job: Job) -> AbstractAsyncContextManager[trio_mqtt.Client]:
     """The others announce no Receive Maximum, so they get as much at once."""
     return trio_mqtt.open_client(
-        f"mqtt://127.0.0.1:{job.port}",
+        f"{_SCHEMES[job.transport]}://127.0.0.1:{job.port}",
         protocol=trio_mqtt.MQTT_5,
         receive_maximum=MOST_IN_FLIGHT,
+        ssl_context=trust(job),
     )
 
 
@@ -30,8 +35,8 @@ async def _receive(job: Job) -> float:
     seconds = 0.0
     async with _open(job) as client:
         start = perf_counter()
-        async with client.subscribe(job.topic, qos=job.qos) as messages:
-            subscribed()
+        async with client.subscribe(*job.topics, qos=job.qos) as messages:
+            start = subscribed(job, start)
             async for message in messages:
                 count += 1
                 if count == job.arriving:
@@ -84,8 +89,53 @@ def tasks(job: Job) -> float:
     return trio.run(_tasks, job)
 
 
-WORK: Final[dict[str, Callable[[Job], float]]] = {
+async def _latency(job: Job) -> list[float]:
+    topic, payload, qos = job.topic, job.payload, job.qos
+    times: list[float] = []
+    async with _open(job) as client:
+        for _ in range(job.messages):
+            start = perf_counter()
+            await client.publish(topic, payload, qos=qos)
+            times.append(perf_counter() - start)
+    return times
+
+
+def latency(job: Job) -> list[float]:
+    """Await one after the other."""
+    return trio.run(_latency, job)
+
+
+async def _request(job: Job) -> float:
+    async with _open(job) as client:
+        start = perf_counter()
+        for _ in range(job.messages):
+            await client.request(job.topic, job.payload)
+        return perf_counter() - start
+
+
+def request(job: Job) -> float:
+    """Send requests one after the other."""
+    return trio.run(_request, job)
+
+
+async def _connect(job: Job) -> float:
+    start = perf_counter()
+    for _ in range(job.messages):
+        async with _open(job):
+            pass
+    return perf_counter() - start
+
+
+def connect(job: Job) -> float:
+    """Connect and close."""
+    return trio.run(_connect, job)
+
+
+WORK: Final[Work] = {
     "receive": receive,
     "publish": publish,
     "tasks": tasks,
+    "latency": latency,
+    "request": request,
+    "connect": connect,
 }

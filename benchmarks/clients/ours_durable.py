@@ -12,8 +12,7 @@ import trio
 import trio_mqtt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from benchmarks.clients import Work
     from benchmarks.jobs import Job
 
 
@@ -36,4 +35,4 @@ def publish(job: Job) -> float:
     return trio.run(_publish, job)
 
 
-WORK: Final[dict[str, Callable[[Job], float]]] = {"publish": publish}
+WORK: Final[Work] = {"publish": publish}
