@@ -63,7 +63,7 @@ class Deliveries:
         receive_maximum: how many messages may be unsettled at once.
         unclaimed_timeout: how long an unclaimed message waits for a subscription, in seconds.
         check_open: raises if the client is closed or has failed.
-        acknowledged: called when an acknowledgement may have become due.
+        changed: called when there may be something to store.
         start: starts a background task.
 
     Attributes:
@@ -85,7 +85,7 @@ class Deliveries:
         receive_maximum: int,
         unclaimed_timeout: float,
         check_open: Callable[[], None],
-        acknowledged: Callable[[], None],
+        changed: Callable[[], None],
         start: Callable[[Callable[[], Awaitable[None]]], None],
     ) -> None:
         self.routes = Routes()
@@ -111,7 +111,7 @@ class Deliveries:
         self._session = session
         self._foreign = False  # whether the Server may have subscriptions that we do not know
         self._receive_maximum = receive_maximum
-        self._acknowledged = acknowledged
+        self._changed = changed
         self._receiver: Receiver | None = None
         self._window = ReceiveWindow()
         self._watch = HeldWatch(start, self.subscriptions)
@@ -155,7 +155,8 @@ class Deliveries:
         message._arrival = self._arrivals
         if message.qos:
             self._held += 1
-            self._watch.begin()
+            if not self._watch.running:
+                self._watch.begin()
         subscription = self.routes.only(message.topic)
         if subscription is not None:
             subscription._put(message)
@@ -210,7 +211,8 @@ class Deliveries:
         """Note that one holder has dealt with a QoS 1 or 2 message."""
         if message.settled is not None:
             return
-        self.unclaimed.discard(message)
+        if message._holder is self.unclaimed:
+            self.unclaimed.discard(message)
         shared = message._shared
         if shared is None:
             self._acknowledge(message, reason_code)
@@ -239,10 +241,10 @@ class Deliveries:
         receiver.settle(message, reason_code)
         if message._stored:  # it was acknowledged long ago
             self._session._unclaimed.drop(message._stored)
-            self._acknowledged()
+            self._changed()
             return
         self._held -= 1
-        self._acknowledged()
+        self._changed()
         if self._window.full and self._held < self._receive_maximum:
             self._window.full = False
             self._window.taken += 1

@@ -35,6 +35,7 @@ class HeldWatch:
 
     Attributes:
         receiver: where acknowledgements wait.
+        running: whether it is on the watch.
     """
 
     def __init__(
@@ -45,12 +46,12 @@ class HeldWatch:
         self.receiver: Receiver | None = None
         self._subscriptions = subscriptions
         self._start = start
-        self._running = False
+        self.running = False
 
     def begin(self) -> None:
         """Watch until nothing is unsettled any more."""
-        if not self._running:
-            self._running = True
+        if not self.running:
+            self.running = True
             self._start(self._run)
 
     @enable_ki_protection
@@ -65,7 +66,7 @@ class HeldWatch:
             told.intersection_update(oldest)
             seen = set(oldest)
             await trio.sleep(LONG)
-        self._running = False
+        self.running = False
 
     def _oldest(self) -> list[Message]:
         if self.receiver is None:

@@ -23,11 +23,11 @@ from trio_mqtt._errors import ConnectFailed, ConnectionLost, MQTTError, RemotePr
 from trio_mqtt.packets import Auth, ConnAck, Disconnect, Properties
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from trio_mqtt._client._valve import Valve
     from trio_mqtt._enums import ReasonCode
-    from trio_mqtt._protocol.connection import Connection, Event
+    from trio_mqtt._protocol.connection import Connection
 
 _JOINED: Final = 64 * 1024
 """Chunks are joined for sending up to about this many bytes; larger ones are not copied."""
@@ -57,7 +57,7 @@ class Link:
         valve: says when the reader must pause.
         ping_timeout: how long the Server may be silent after a PINGREQ, in seconds.
         ack_timeout: how long an acknowledgement may take, in seconds, or None.
-        deliver: takes each event, in order; may raise ConnectionLost.
+        take: what takes each event, in order, by its class; may raise ConnectionLost.
         progress: called when a batch of events was delivered and when output was sent.
 
     Attributes:
@@ -65,7 +65,7 @@ class Link:
         connection: the protocol.
         hung_up: whether the Server ended the connection before it sent a byte.
         loss: why the connection ended, or None if it goes on or we ended it.
-        wake_writer: to be called when there is output.
+        wake_writer: to be called when the output is closed; when there is some, it is called.
     """
 
     def __init__(  # noqa: PLR0913 - the parts that a connection is made of
@@ -77,20 +77,20 @@ class Link:
         valve: Valve,
         ping_timeout: float,
         ack_timeout: float | None,
-        deliver: Callable[[Event], None],
+        take: Mapping[type, Callable[..., object]],
         progress: Callable[[], None],
     ) -> None:
         self.name = name
         self.connection = connection
         self.hung_up = False
         self.loss: MQTTError | None = None
-        self.wake_writer = Wakeup()
+        self.wake_writer = connection.output.on_ready = Wakeup()
         self._stream = stream
         self._valve = valve
         self._ping_timeout = ping_timeout
         self._ack_timeout = ack_timeout
         self._output_is_low = Wakeup()
-        self._deliver = deliver
+        self._take = take
         self._progress = progress
         self._scope = trio.CancelScope()
         self._last_sent = self._last_received = trio.current_time()
@@ -200,7 +200,7 @@ class Link:
     async def _read_on(self) -> None:
         connection = self.connection
         valve = self._valve
-        deliver = self._deliver
+        take = self._take
         progress = self._progress
         while True:
             # What came with CONNACK is looked at before more is read.
@@ -208,7 +208,7 @@ class Link:
                 left = iter(events)
                 try:
                     for event in left:
-                        deliver(event)
+                        take[event.__class__](event)
                         if valve.blockers and not valve.awaited:
                             progress()
                             await valve.wait()
@@ -216,7 +216,7 @@ class Link:
                     # If the connection ends in a pause: what has happened has happened.
                     for event in left:
                         with suppress(ConnectionLost):
-                            deliver(event)
+                            take[event.__class__](event)
                 progress()
             progress()
             while connection.output.size > _MOST_OUTPUT:
@@ -296,7 +296,6 @@ class Link:
         ping_at = _tick_before(max(idle_since, self._pinged) + interval, interval)
         if now >= ping_at:  # MQTT-3.1.2-20
             self.connection.ping()
-            self.wake_writer()
             self._pinged = now
             ping_at = _tick_before(now + interval, interval)
             if unanswered is None:

@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING, Final
 
 import trio
-from trio.lowlevel import enable_ki_protection
+from trio.lowlevel import checkpoint_if_cancelled, enable_ki_protection
 
 from trio_mqtt._client._outgoing import MessageMaker, own_instance
 from trio_mqtt._client._requests import check_size, why_not
@@ -134,7 +134,8 @@ class Sending:
 
     def _queue_has_room(self) -> bool:
         session = self._session
-        return session.waiting < self._most_queued and session.outgoing_size < self._most_bytes
+        waiting = len(session.queue) + len(session.prepared)
+        return waiting < self._most_queued and session.outgoing_size < self._most_bytes
 
     @enable_ki_protection
     def progress(self) -> None:
@@ -145,8 +146,6 @@ class Sending:
             connection.sender.pump()
             if connection.sender.expired:
                 self._tell_of_expired(connection.sender.expired)
-            if connection.output.ready:
-                link.wake_writer()
         self._changed()
         self._queue_gate.update()
         self._output_gate.update()
@@ -217,7 +216,6 @@ class Sending:
         options: PublishOptions,
     ) -> OutgoingMessage:
         """Check and prepare a message; raises as `Client.publish` says."""
-        self._check_open()
         return self._maker.make(topic, payload, qos=qos, retain=retain, options=options)
 
     def check_again(self, message: OutgoingMessage) -> None:
@@ -232,7 +230,11 @@ class Sending:
     @enable_ki_protection
     async def admit(self, message: OutgoingMessage) -> None:
         """Wait for room and hand the message to the session; cancelled, nothing happened."""
-        await self._pacer.checkpoint()
+        pacer = self._pacer
+        await (pacer.pause() if pacer.is_due() else checkpoint_if_cancelled())
+        self._check_open()
+        if self._accept_at_once(message):
+            return
         gate = self._queue_gate if message.qos else self._output_gate
         if not gate.is_open and not (message.qos and self._makes_room()):
             server = self._maker.server
@@ -243,7 +245,6 @@ class Sending:
             if failure is not None:
                 gate.update()  # the next in line has its turn
                 raise failure
-        self._check_open()
         self._accept(message)
 
     @enable_ki_protection
@@ -279,6 +280,26 @@ class Sending:
                 return False
         return True
 
+    def _accept_at_once(self, message: OutgoingMessage) -> bool:
+        """Send a message if nothing is in its way, not even a look at what else might be due.
+
+        That is most of them; whatever is rare returns False, and goes the long way.
+        """
+        link = self._link
+        if link is None or message.expires_at is not None:
+            return False
+        sender = link.connection.sender
+        if message.qos:
+            room = not self._queue_gate.waiting and self._session.outgoing_size < self._most_bytes
+            if not (room and sender.send_at_once(message)):
+                return False
+        elif self._output_gate.is_open:
+            sender.send(message)
+        else:
+            return False
+        self.published += 1
+        return True
+
     @enable_ki_protection
     def _accept(self, message: OutgoingMessage) -> None:
         self.published += 1
@@ -301,8 +322,6 @@ class Sending:
                 raise _expired(message)
             link.connection.sender.send(message)
             self._output_gate.update()
-        if link is not None:
-            link.wake_writer()
 
     @enable_ki_protection
     async def await_answer(self, event: trio.Event) -> None:

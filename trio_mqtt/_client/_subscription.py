@@ -357,7 +357,8 @@ class _Loop:
             if not message._guarded and message._holder is subscription:
                 if message.settled is None:
                     message._guarded = None  # a `with` would come too late
-                subscription._settle(message, ReasonCode.SUCCESS)
+                    subscription._in_hand.pop(message, None)
+                    subscription._deliveries.settle(message, ReasonCode.SUCCESS)
         return subscription._next(self)
 
     @enable_ki_protection

@@ -8,7 +8,7 @@ every queue; only then do those that still wait, outside the body, get the error
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
 
 import trio
 from trio.lowlevel import enable_ki_protection
@@ -31,7 +31,7 @@ from trio_mqtt._errors import (
     MQTTError,
     SessionLost,
 )
-from trio_mqtt._protocol.connection import Connection, Event
+from trio_mqtt._protocol.connection import Connection
 from trio_mqtt._protocol.exchanges import OutgoingMessage, Request
 from trio_mqtt._protocol.server_info import ServerInfo
 from trio_mqtt.events import Connected, Disconnected, PublishFailed, SessionReplaced
@@ -39,7 +39,7 @@ from trio_mqtt.packets import Auth, Disconnect
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from trio_mqtt._client._hooks import Hooks
     from trio_mqtt._client._itinerary import Itinerary, Place
@@ -102,15 +102,15 @@ class Supervisor:
         parts = INSTRUMENTED if hooks else PLAIN
         self.session = session
         self.state = session._state
+        self.committer = Committer(session, committed=self._committed, refused=self._give_up)
         self.deliveries = parts.deliveries(
             session,
             receive_maximum=options.receive_maximum,
             unclaimed_timeout=options.unclaimed_timeout,
             check_open=self.check_open,
-            acknowledged=self._acknowledged,
+            changed=self.committer.wake,
             start=self._start,
         )
-        self.committer = Committer(session, committed=self._committed, refused=self._give_up)
         protocol = options.protocol or session._protocol or MQTT_5
         self.sending = parts.sending(
             session,
@@ -150,6 +150,13 @@ class Supervisor:
             serve=self._serve,
             is_elsewhere=self._retrying.is_elsewhere,
         )
+        self._take: Mapping[type, Callable[..., object]] = {
+            Message: self.deliveries.deliver,
+            OutgoingMessage: OutgoingMessage.tell,
+            Request: Request.tell,
+            Disconnect: self._disconnected,
+            Auth: self.authenticating.received,
+        }
         watch(hooks, self.sending, self.deliveries, self._dialer)
         self._itinerary = itinerary
         self._options = options
@@ -264,7 +271,7 @@ class Supervisor:
             valve=self.deliveries.valve,
             ping_timeout=self._options.ping_timeout,
             ack_timeout=self._options.ack_timeout,
-            deliver=self._deliver,
+            take=self._take,
             progress=self._progress,
         )
 
@@ -334,20 +341,10 @@ class Supervisor:
 
     # -- events of the connection -------------------------------------------------------------
 
-    def _deliver(self, event: Event) -> None:
-        if isinstance(event, Message):
-            self.deliveries.deliver(event)
-        elif isinstance(event, OutgoingMessage | Request):
-            event.tell()
-        elif isinstance(event, Disconnect):
-            raise self._disconnected(event)
-        elif isinstance(event, Auth):
-            self.authenticating.received(event)
-
-    def _disconnected(self, packet: Disconnect) -> ConnectionLost:
+    def _disconnected(self, packet: Disconnect) -> NoReturn:
         properties = packet.properties
         what = said_in(packet, self._options.auth)
-        return ConnectionLost(
+        raise ConnectionLost(
             f"{self._name} ended the connection with {what}",
             reason_code=packet.reason_code,
             reason_string=properties.reason_string,
@@ -370,12 +367,6 @@ class Supervisor:
     def _start(self, task: Callable[[], Awaitable[None]]) -> None:
         if not self._closed:
             self._nursery.start_soon(task)
-
-    def _acknowledged(self) -> None:
-        self.committer.wake()
-        link = self._link
-        if link is not None and link.connection.output.ready:
-            link.wake_writer()
 
     async def settle_with(self, message: Message, effect: Callable[[sqlite3.Connection], T]) -> T:
         """Commit an effect and the receipt of a message together; see `Session.settle`."""

@@ -47,7 +47,9 @@ class Pacer:
     """A checkpoint that can be afforded for each of 100,000 messages a second.
 
     Always a cancellation point; a scheduling point at least every 64 calls and every millisecond,
-    so that other tasks and deadlines get their turn.
+    so that other tasks and deadlines get their turn::
+
+        await (pacer.pause() if pacer.is_due() else checkpoint_if_cancelled())
     """
 
     __slots__ = ("_calls", "_deadline")
@@ -56,12 +58,13 @@ class Pacer:
         self._calls = 0
         self._deadline = 0.0
 
-    async def checkpoint(self) -> None:
-        """Raise Cancelled if that is due, and let others run from time to time."""
+    def is_due(self) -> bool:
+        """Whether others should get their turn now."""
         self._calls += 1
-        if self._calls < _MOST_CALLS and perf_counter() < self._deadline:
-            await trio.lowlevel.checkpoint_if_cancelled()
-            return
+        return self._calls >= _MOST_CALLS or perf_counter() >= self._deadline
+
+    async def pause(self) -> None:
+        """Let others have their turn."""
         await trio.lowlevel.checkpoint()
         self._calls = 0
         self._deadline = perf_counter() + _MOST_SECONDS
@@ -76,9 +79,13 @@ class Gate:
     Args:
         has_room: whether one more may go in.
         check: raises if nobody may go in any more.
+
+    Attributes:
+        waiting: how many wait for their turn.
     """
 
     def __init__(self, has_room: Callable[[], bool], check: Callable[[], None]) -> None:
+        self.waiting = 0
         self._has_room = has_room
         self._check = check
         self._line = trio.lowlevel.ParkingLot()
@@ -87,12 +94,7 @@ class Gate:
     @property
     def is_open(self) -> bool:
         """Whether one may go in without waiting."""
-        return not self._line and not self._told and self._has_room()
-
-    @property
-    def waiting(self) -> int:
-        """How many stand in line."""
-        return len(self._line)
+        return not self.waiting and self._has_room()
 
     async def wait(self) -> None:
         """Wait for one's turn and for room; then go in, without a checkpoint between.
@@ -101,16 +103,20 @@ class Gate:
         """
         if self.is_open:
             return
-        while True:
-            await self._line.park()
-            self._told = False
-            self._check()
-            if self._has_room():
-                return
+        self.waiting += 1
+        try:
+            while True:
+                await self._line.park()
+                self._told = False
+                self._check()
+                if self._has_room():
+                    return
+        finally:
+            self.waiting -= 1
 
     def update(self) -> None:
         """Look whether there is room, and tell the first in line."""
-        if self._line and not self._told and self._has_room():
+        if self.waiting and not self._told and self._line and self._has_room():
             self._told = True
             self._line.unpark()
 

@@ -50,6 +50,7 @@ Event = IncomingMessage | OutgoingMessage | Request | ConnAck | Disconnect | Aut
 _BEFORE_CONNACK: Final = (ConnAck, Auth)
 _V3_CONNACK: Final = b"\x20\x02"
 _BATCH: Final = 256
+_ACKNOWLEDGEMENTS: Final = (PubAck, PubRec, PubComp)
 _UNEXPLAINED: Final = (PubAck, PubRec, PubRel, PubComp, SubAck, UnsubAck, Auth)
 """What has no Reason String or User Properties if Request Problem Information is 0 (3.1.2.11.7)."""
 _OLDER_STATEMENTS: Final = {
@@ -226,15 +227,23 @@ class Connection:
         message_type = self._message_type
         opened = self.server is not None
         on_publish = self.receiver.on_publish
+        on_acknowledgement: Callable[..., Event | None] = self.sender.on_acknowledgement
+        handlers = self._handlers
+        # For these their handler is called without a look at the table, as there are so many.
+        acknowledgements = _ACKNOWLEDGEMENTS if opened and handlers is self._HANDLERS else ()
         for packet in packets:
+            kind = packet.__class__
             if isinstance(packet, message_type) and opened:
                 if on_publish(packet):
                     events.append(packet)
                 continue
-            handler = self._handlers.get(type(packet))
-            if handler is None or not (opened or type(packet) in _BEFORE_CONNACK):
-                raise self._out_of_place(packet)
-            event = handler(self, packet)
+            if kind in acknowledgements:
+                event = on_acknowledgement(packet)
+            else:
+                handler = handlers.get(kind)
+                if handler is None or not (opened or kind in _BEFORE_CONNACK):
+                    raise self._out_of_place(packet)
+                event = handler(self, packet)
             if event is not None:
                 events.append(event)
 

@@ -6,7 +6,13 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from trio_mqtt._protocol.exchanges import IncomingMessage
+
+
+def _nobody() -> None:
+    """Nobody waits for something to send."""
 
 
 class Output:
@@ -16,6 +22,7 @@ class Output:
     that has been committed.
 
     Attributes:
+        on_ready: called when there is something to send and there was nothing before.
         size: how many bytes wait.
         ready: how many of them may be sent now.
         closed: whether the last packet is in; what is added later is dropped (MQTT-3.14.4-1).
@@ -23,6 +30,7 @@ class Output:
     """
 
     def __init__(self) -> None:
+        self.on_ready: Callable[[], object] = _nobody
         self.size = 0
         self.ready = 0
         self.closed = False
@@ -49,6 +57,8 @@ class Output:
                 self._held = deque()
             self._held.append((data, after, settles))
             return
+        if not self.ready:
+            self.on_ready()
         self.ready += size
         self._chunks.append(data)
         if settles is not None:
@@ -57,6 +67,8 @@ class Output:
     def append_ahead(self, data: bytes) -> None:
         """Add the bytes of a packet that may overtake those that wait for a commit."""
         if not self.closed:
+            if not self.ready:
+                self.on_ready()
             self.size += len(data)
             self.ready += len(data)
             self._chunks.append(data)
@@ -67,6 +79,8 @@ class Output:
         held = self._held
         while held and held[0][1] <= number:
             data, _, settles = held.popleft()
+            if not self.ready:
+                self.on_ready()
             self.ready += len(data)
             self._chunks.append(data)
             if settles is not None:

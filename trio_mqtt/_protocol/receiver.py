@@ -135,14 +135,17 @@ class Receiver:
         alias = message.properties.topic_alias
         if alias is not None:
             self._resolve_alias(message, alias)
-        if not message.qos:
+        qos = message.qos
+        if not qos:
             return True
-        if self.unsettled >= self._receive_maximum:
+        before_puback = self._before_puback
+        # As `unsettled` says; written out since it is paid for every message.
+        if len(before_puback) + len(self._exchanges) >= self._receive_maximum:
             self._tolerate_overrun(message)
         if self._session.held and self._is_held(message):
             return False
-        if message.qos == QoS.AT_LEAST_ONCE:
-            self._before_puback.append(message)
+        if qos == QoS.AT_LEAST_ONCE:
+            before_puback.append(message)
             return True
         packet_id = message.packet_id
         if self._unsure and not message.dup and packet_id not in self._exchanges:
@@ -264,9 +267,9 @@ class Receiver:
             if reason_code or (explanations is not None and message in explanations):
                 properties = self._explanation(message, reason_code)
                 encoded = self._encode(PubAck(packet_id, reason_code, properties))
-                append(encoded, message.stored_in, message)
             else:  # MQTT-4.3.2-4
-                append(b"\x40\x02" + packet_id.to_bytes(2, "big"), message.stored_in, message)
+                encoded = b"\x40\x02%c%c" % (packet_id >> 8, packet_id & 0xFF)
+            append(encoded, message.stored_in, message)
 
     def _send_pubrecs(self) -> None:
         waiting = self._before_pubrec

@@ -21,9 +21,11 @@ from trio_mqtt.packets import (
     Unsubscribe,
     encode,
 )
-from trio_mqtt.packets._encoder import publish_flags, publish_header
+from trio_mqtt.packets._encoder import DUP_FLAG, publish_header
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from trio_mqtt._protocol.aliases import TopicAliases
     from trio_mqtt._protocol.exchanges import OutgoingMessage
     from trio_mqtt._protocol.output import Output
@@ -41,7 +43,14 @@ of QoS 1 or 2.
 """
 _COPIED: Final = 1024
 """A payload up to this size is one chunk with its header."""
+_AWAITING: Final = (SenderState.IDLE, SenderState.AWAITING_PUBACK, SenderState.AWAITING_PUBREC)
+"""What a message awaits once it was sent, by QoS."""
 _ANSWERS: Final = {Subscribe: SubAck, Unsubscribe: UnsubAck}
+_INPUTS: Final[Mapping[type, SenderInput]] = {
+    PubAck: SenderInput.PUBACK,
+    PubRec: SenderInput.PUBREC,
+    PubComp: SenderInput.PUBCOMP,
+}
 _UNANSWERED: Final = {SenderState.AWAITING_PUBACK, SenderState.AWAITING_PUBREC}
 
 
@@ -130,10 +139,43 @@ class Sender:
         """Put a QoS 0 message into the output."""
         self._append_publish(message, dup=False)  # MQTT-4.3.1-1, MQTT-3.3.1-2
 
+    def send_at_once(self, message: OutgoingMessage) -> bool:
+        """Take over a QoS 1 or 2 message and send it, if it need not wait for anything.
+
+        Returns:
+            Whether it was sent. Otherwise nothing has happened: it is for `SessionState.accept`.
+        """
+        session = self._session
+        output = self._output
+        if (
+            session.journal is not None
+            or session.queue
+            or session.requests
+            or self._again
+            or self._holding
+            or self.quota <= 0  # MQTT-4.9.0-2
+            or output.size >= OUTPUT_HIGH_WATER
+            or output.closed
+            or session.identifiers.exhausted
+            or not self._take_place(message)
+        ):
+            return False
+        session.outgoing_size += message.size
+        self._send_first(message)
+        return True
+
+    def _send_first(self, message: OutgoingMessage) -> None:
+        """Send a message that was never sent, with a new Packet Identifier unless it has one."""
+        if not message.packet_id:  # MQTT-4.3.2-1, MQTT-4.3.3-1
+            message.packet_id = self._session.identifiers.take(message)
+        message.state = _AWAITING[message.qos]
+        self._append_publish(message, dup=False)  # MQTT-4.3.2-2, MQTT-4.3.3-2
+
     def _append_publish(self, message: OutgoingMessage, *, dup: bool) -> None:
         payload = message.payload
         qos = message.qos
         size = len(payload)
+        copied = size <= _COPIED
         topic = message.topic_field
         properties = message.properties
         if message.expires_at is not None:
@@ -141,17 +183,16 @@ class Sender:
         if self.aliases is not None and not dup:  # what is sent again has its full Topic Name
             topic, properties = self.aliases.apply(topic, properties, size)
         header = publish_header(
-            publish_flags(qos, retain=message.retain, dup=dup),
+            (DUP_FLAG if dup else 0) | qos << 1 | (1 if message.retain else 0),
             topic,
             qos,
             message.packet_id,
             properties,
             size,
+            payload if copied else b"",
         )
-        if size <= _COPIED:
-            self._output.append(header + payload)
-        else:
-            self._output.append(header)
+        self._output.append(header)
+        if not copied:
             self._output.append(payload)
 
     def oldest(self) -> tuple[object, int] | None:
@@ -206,12 +247,7 @@ class Sender:
             if not self._take_place(message):
                 break
             waiting.popleft()
-            if not message.packet_id:  # MQTT-4.3.2-1, MQTT-4.3.3-1
-                message.packet_id = identifiers.take(message)
-            message.state = (
-                SenderState.AWAITING_PUBACK if message.qos == 1 else SenderState.AWAITING_PUBREC
-            )
-            self._append_publish(message, dup=False)  # MQTT-4.3.2-2, MQTT-4.3.3-2
+            self._send_first(message)
             moved += 1
         return moved
 
@@ -251,7 +287,10 @@ class Sender:
         message = self._session.identifiers.holder(packet_id)
         if isinstance(message, Request):
             raise _refusal(packet, "belongs to a SUBSCRIBE or UNSUBSCRIBE", "2.2.1")
-        row = SENDER[SenderState.IDLE if message is None else message.state, _input(packet)]
+        received = _INPUTS[packet.__class__]
+        if received is SenderInput.PUBREC and packet.reason_code.is_failure:
+            received = SenderInput.PUBREC_REFUSING
+        row = SENDER[SenderState.IDLE if message is None else message.state, received]
         if row.action is SenderAction.REFUSE:
             raise _refusal(packet, f"fits no exchange: {row.guard}", row.statement)
         if message is None or message.state is SenderState.IDLE:
@@ -320,14 +359,6 @@ class Sender:
         self._session.identifiers.release(packet.packet_id)
         request.answer = packet
         return request
-
-
-def _input(packet: PubAck | PubRec | PubComp) -> SenderInput:
-    if isinstance(packet, PubAck):
-        return SenderInput.PUBACK
-    if isinstance(packet, PubComp):
-        return SenderInput.PUBCOMP
-    return SenderInput.PUBREC_REFUSING if packet.reason_code.is_failure else SenderInput.PUBREC
 
 
 def _refusal(

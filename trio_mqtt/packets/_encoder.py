@@ -139,7 +139,13 @@ def _connack(packet: classes.ConnAck, protocol: Protocol) -> bytes:
 
 
 def publish_header(  # noqa: PLR0913, PLR0917 - the parts of a PUBLISH, one by one, on the hot path
-    flags: int, topic: bytes, qos: int, packet_id: int, properties: bytes, payload_size: int
+    flags: int,
+    topic: bytes,
+    qos: int,
+    packet_id: int,
+    properties: bytes,
+    payload_size: int,
+    payload: bytes = b"",
 ) -> bytes:
     """Everything of a PUBLISH before its payload, from parts that were checked before.
 
@@ -150,19 +156,20 @@ def publish_header(  # noqa: PLR0913, PLR0917 - the parts of a PUBLISH, one by o
         packet_id: the Packet Identifier, unused at QoS 0.
         properties: the property length and the properties; empty below MQTT 5.0.
         payload_size: what the payload takes, in bytes.
+        payload: the payload itself, to be copied behind the header; nothing leaves that out.
     """
     first = PUBLISH_FIRST_BYTE | flags
+    # One formatting each: half the time of adding the parts up.
     if qos:
         length = len(topic) + 2 + len(properties) + payload_size
-        head = bytes((first, length)) if length < 128 else _long_head(first, length)  # noqa: PLR2004
-        return head + topic + packet_id.to_bytes(2, "big") + properties
+        high, low = packet_id >> 8, packet_id & 0xFF
+        if length < 128:  # noqa: PLR2004 - in one byte
+            return b"%c%c%b%c%c%b%b" % (first, length, topic, high, low, properties, payload)
+        varint = _wire.write_varint(length)
+        return b"%c%b%b%c%c%b%b" % (first, varint, topic, high, low, properties, payload)
     length = len(topic) + len(properties) + payload_size
-    head = bytes((first, length)) if length < 128 else _long_head(first, length)  # noqa: PLR2004
-    return head + topic + properties
-
-
-def _long_head(first: int, length: int) -> bytes:
-    return bytes((first,)) + _wire.write_varint(length)
+    varint = _wire.write_varint(length)
+    return b"%c%b%b%b%b" % (first, varint, topic, properties, payload)
 
 
 def encode_topic(topic: str) -> bytes:

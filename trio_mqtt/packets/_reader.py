@@ -17,7 +17,7 @@ from typing import Final
 from trio_mqtt._enums import MQTT_5, PacketType, Protocol, QoS, ReasonCode
 from trio_mqtt._errors import MalformedPacket, RemoteProtocolError
 from trio_mqtt.packets import _tables, _wire
-from trio_mqtt.packets._classes import Packet, Publish
+from trio_mqtt.packets._classes import Packet, PubAck, PubComp, Publish, PubRec, PubRel
 from trio_mqtt.packets._decoder import DECODERS, check_topic_name, read_packet_id, read_protocol
 from trio_mqtt.packets._properties import NO_PROPERTIES, Properties, read_property_block
 
@@ -158,6 +158,13 @@ class PacketReader:
             flags = _PUBLISH_FLAGS.get(first)
             if flags is not None and protocol is not None:
                 packets.append(self._publish(flags, data, body, end))
+            elif (
+                length == 2  # noqa: PLR2004 - a Packet Identifier, and so success
+                and first in _SHORT
+                and protocol is not None
+                and (packet_id := data[body] << 8 | data[body + 1])
+            ):
+                packets.append(_SHORT[first](packet_id))
             else:
                 packets.append(self._other(first, data, body, end))
                 protocol = self.protocol
@@ -287,6 +294,16 @@ _PUBLISH_FLAGS: Final = {
     for dup in ((False, True) if qos else (False,))
 }
 """The first byte of each PUBLISH that there may be, and QoS, RETAIN and DUP in it."""
+_SHORT: Final = {
+    packet_type << 4 | _tables.fixed_flags(packet_type): packet_class
+    for packet_type, packet_class in (
+        (PacketType.PUBACK, PubAck),
+        (PacketType.PUBREC, PubRec),
+        (PacketType.PUBREL, PubRel),
+        (PacketType.PUBCOMP, PubComp),
+    )
+}
+"""The first byte of each acknowledgement that may have no Reason Code (3.4.2.1)."""
 _DECODERS: Final = {
     packet_type << 4 | _tables.fixed_flags(packet_type): decoder
     for packet_type, decoder in DECODERS.items()
