@@ -231,7 +231,10 @@ class Sending:
     async def admit(self, message: OutgoingMessage) -> None:
         """Wait for room and hand the message to the session; cancelled, nothing happened."""
         pacer = self._pacer
-        await (pacer.pause() if pacer.is_due() else checkpoint_if_cancelled())
+        if pacer.is_due():
+            await pacer.pause()
+        else:
+            await checkpoint_if_cancelled()
         self._check_open()
         if self._accept_at_once(message):
             return

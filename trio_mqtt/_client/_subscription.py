@@ -353,12 +353,12 @@ class _Loop:
         message = self._in_hand
         if message is not None:
             self._in_hand = None
-            # Else it was left unclaimed, by a `with` that failed, or is another's now.
-            if not message._guarded and message._holder is subscription:
-                if message.settled is None:
-                    message._guarded = None  # a `with` would come too late
-                    subscription._in_hand.pop(message, None)
-                    subscription._deliveries.settle(message, ReasonCode.SUCCESS)
+            # Else it is settled, or was left unclaimed, by a `with` that failed, or is another's.
+            free = message.settled is None and message._holder is subscription
+            if free and not message._guarded:
+                message._guarded = None  # a `with` would come too late
+                subscription._in_hand.pop(message, None)
+                subscription._deliveries.settle(message, ReasonCode.SUCCESS)
         return subscription._next(self)
 
     @enable_ki_protection

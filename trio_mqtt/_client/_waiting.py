@@ -49,7 +49,10 @@ class Pacer:
     Always a cancellation point; a scheduling point at least every 64 calls and every millisecond,
     so that other tasks and deadlines get their turn::
 
-        await (pacer.pause() if pacer.is_due() else checkpoint_if_cancelled())
+        if pacer.is_due():
+            await pacer.pause()
+        else:
+            await trio.lowlevel.checkpoint_if_cancelled()
     """
 
     __slots__ = ("_calls", "_deadline")

@@ -227,21 +227,21 @@ class Connection:
         message_type = self._message_type
         opened = self.server is not None
         on_publish = self.receiver.on_publish
-        on_acknowledgement: Callable[..., Event | None] = self.sender.on_acknowledgement
+        on_acknowledgement = self.sender.on_acknowledgement
         handlers = self._handlers
-        # For these their handler is called without a look at the table, as there are so many.
-        acknowledgements = _ACKNOWLEDGEMENTS if opened and handlers is self._HANDLERS else ()
+        # The handler of these is called without a look at the table, as there are so many.
+        short_cut = opened and handlers is self._HANDLERS
+        event: Event | None
         for packet in packets:
-            kind = packet.__class__
             if isinstance(packet, message_type) and opened:
                 if on_publish(packet):
                     events.append(packet)
                 continue
-            if kind in acknowledgements:
+            if short_cut and isinstance(packet, _ACKNOWLEDGEMENTS):
                 event = on_acknowledgement(packet)
             else:
-                handler = handlers.get(kind)
-                if handler is None or not (opened or kind in _BEFORE_CONNACK):
+                handler = handlers.get(type(packet))
+                if handler is None or not (opened or type(packet) in _BEFORE_CONNACK):
                     raise self._out_of_place(packet)
                 event = handler(self, packet)
             if event is not None:

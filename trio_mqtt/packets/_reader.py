@@ -158,13 +158,6 @@ class PacketReader:
             flags = _PUBLISH_FLAGS.get(first)
             if flags is not None and protocol is not None:
                 packets.append(self._publish(flags, data, body, end))
-            elif (
-                length == 2  # noqa: PLR2004 - a Packet Identifier, and so success
-                and first in _SHORT
-                and protocol is not None
-                and (packet_id := data[body] << 8 | data[body + 1])
-            ):
-                packets.append(_SHORT[first](packet_id))
             else:
                 packets.append(self._other(first, data, body, end))
                 protocol = self.protocol
@@ -204,6 +197,11 @@ class PacketReader:
         return packet_type
 
     def _other(self, first: int, data: bytes, body: int, end: int) -> Packet:
+        if end - body == 2 and first in _SHORT and self.protocol is not None:  # noqa: PLR2004
+            # A Packet Identifier and nothing else: most of what is acknowledged.
+            packet_id = data[body] << 8 | data[body + 1]
+            if packet_id:
+                return _SHORT[first](packet_id)
         decoder = _DECODERS.get(first)
         if decoder is not None and self.protocol is not None:
             return decoder(data, body, end, self.protocol)
