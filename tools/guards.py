@@ -70,29 +70,29 @@ GUARDS: Final = (
     Guard(
         "the loop settles as it asks for the next message",
         "_client/_subscription.py",
-        "            if not message._guarded and message._holder is subscription:",
+        "            if free and not message._guarded:",
         "            if False:",
         SETTLING + "test_the_loop_settles_as_it_asks_for_the_next[1]",
     ),
     Guard(
         "inside a with block the loop does not settle",
         "_client/_subscription.py",
-        "            if not message._guarded and message._holder is subscription:",
-        "            if message._holder is subscription:",
+        "            if free and not message._guarded:",
+        "            if free:",
         SETTLING + "TestWith::test_it_settles_at_the_end_of_the_block_not_before",
     ),
     Guard(
         "a loop does not settle what another has claimed",
         "_client/_subscription.py",
-        "            if not message._guarded and message._holder is subscription:",
-        "            if not message._guarded:",
+        "            free = message.settled is None and message._holder is subscription",
+        "            free = message.settled is None",
         "client/test_claiming.py",
     ),
     Guard(
         "a loop does not settle what a failed with block has left unclaimed",
         "_client/_subscription.py",
-        "            if not message._guarded and message._holder is subscription:",
-        "            if not message._guarded and message._holder is not None:",
+        "            free = message.settled is None and message._holder is subscription",
+        "            free = message.settled is None and message._holder is not None",
         SETTLING + "TestWith::test_a_loop_that_goes_on_after_a_failed_block_does_not_settle",
     ),
     Guard(
@@ -187,8 +187,8 @@ GUARDS: Final = (
     Guard(
         "each message sent takes a place in the window",
         "_protocol/sender.py",
-        "        self.quota -= 1\n",
-        "        pass\n",
+        "        self.quota -= 1\n        session.outgoing_size += message.size\n",
+        "        session.outgoing_size += message.size\n",
         PUBLISHING + "TestLimits::test_receive_maximum[1-1]",
     ),
     Guard(
@@ -208,7 +208,7 @@ GUARDS: Final = (
     Guard(
         "the outgoing queue is bounded",
         "_client/_sending.py",
-        "        return session.waiting < self._most_queued and",
+        "        return waiting < self._most_queued and",
         "        return True or",
         PUBLISHING + "test_publish_nowait_blocks_at_the_bounds",
     ),

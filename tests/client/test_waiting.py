@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import trio
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
-from trio_mqtt._client._waiting import Gate, Pacer, Wakeup
+from trio_mqtt._client._waiting import Gate, Outcome, Pacer, Wakeup
 
 
 class Room:
@@ -135,6 +135,43 @@ async def test_a_wakeup_wakes_its_sleeper_and_is_not_remembered() -> None:
             await wakeup.sleep()
         assert scope.cancelled_caught
         wakeup()
+
+
+async def test_an_outcome_is_waited_for() -> None:
+    outcome = Outcome()
+    order: list[str] = []
+
+    async def wait() -> None:
+        await outcome.wait()
+        order.append("woken")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait)
+        await wait_all_tasks_blocked()
+        order.append("over")
+        outcome(None)
+    assert order == ["over", "woken"]
+
+
+async def test_an_outcome_that_is_there_is_a_checkpoint_all_the_same() -> None:
+    outcome = Outcome()
+    outcome(None)
+    with trio.fail_after(1), assert_checkpoints():
+        await outcome.wait()
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await outcome.wait()
+    assert scope.cancelled_caught
+
+
+async def test_who_no_longer_waits_for_an_outcome_is_not_woken_by_it() -> None:
+    outcome = Outcome()
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await outcome.wait()
+    assert scope.cancelled_caught
+    outcome(None)
+    await trio.lowlevel.checkpoint()  # who was woken twice would crash here
 
 
 async def test_a_pacer_lets_others_run_and_can_always_be_cancelled() -> None:

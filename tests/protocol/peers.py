@@ -78,8 +78,9 @@ class Peer:
         message = outgoing(qos, payload, self.protocol)
         self.published.append(message)
         if qos:
-            self.session.accept(message)
-            self.sender.pump()
+            if not self.sender.send_at_once(message):
+                self.session.accept(message)
+                self.sender.pump()
         else:
             self.sender.send(message)
         return message

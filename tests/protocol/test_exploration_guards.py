@@ -289,8 +289,8 @@ GUARDS: Final = [
         "PUBCOMP waits for the disk",
         Receiver,
         "on_pubrel",
-        "self.protocol), stored_in)",
-        "self.protocol))",
+        "self._output.append(data, stored_in)",
+        "self._output.append(data)",
         ONE_IDENTIFIER,
     ),
     Guard(

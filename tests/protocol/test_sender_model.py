@@ -108,6 +108,15 @@ class SenderMachine(RuleBasedStateMachine):
         self.session.accept(message)
         self.messages.append(message)
 
+    @rule(qos=st.sampled_from([1, 2]), size=st.integers(0, 200))
+    def send_at_once(self, qos: int, size: int) -> None:
+        message = outgoing(qos, bytes(size), self.protocol)
+        free = self.sender.quota > 0 and not self.session.queue and not self.session.requests
+        assert self.sender.send_at_once(message) == free
+        if free:
+            self.messages.append(message)
+            self.remote.look()
+
     @rule(size=st.integers(0, 9))
     def send_qos_0(self, size: int) -> None:
         self.sender.send(outgoing(0, bytes(size), self.protocol))

@@ -25,6 +25,7 @@ from trio_mqtt._client._statistics import statistics_of
 from trio_mqtt._client._subscribing import SubscriptionManager
 from trio_mqtt._client._unsubscribing import Unsubscription
 from trio_mqtt._client._versions import as_spoken
+from trio_mqtt._client._waiting import Outcome
 from trio_mqtt._enums import MQTT_5, RetainHandling
 from trio_mqtt._errors import FeatureNotSupported, LocalProtocolError
 from trio_mqtt._topics import check_topic_filter
@@ -205,10 +206,9 @@ class Client:
         if not qos:
             await sending.admit(message)
             return ACCEPTED
-        done = trio.Event()
-        message.listener = lambda _message: done.set()
-        await sending.admit(message)
-        await sending.await_answer(done)
+        message.listener = outcome = Outcome()
+        await sending.admit(message, waits=True)
+        await sending.await_answer(outcome)
         return result_of(message, sending.server_name)
 
     @enable_ki_protection

@@ -167,17 +167,18 @@ class InstrumentedSending(Sending):
         self.hooks = hooks
         if hooks.wants("message_publishing"):
             self._maker = InstrumentedMaker(self._maker, hooks)
+            self.make = self._maker.make
 
     def discard(self, message: OutgoingMessage, error: BaseException) -> None:
         """Note that a message is not to be admitted; see `Sending.discard`."""
         self.hooks.call("message_completed", message, None, error)
 
     @enable_ki_protection
-    async def admit(self, message: OutgoingMessage) -> None:
+    async def admit(self, message: OutgoingMessage, *, waits: bool = False) -> None:
         """Hand a message to the session; see `Sending.admit`."""
         self._await_end(message)
         try:
-            await super().admit(message)
+            await super().admit(message, waits=waits)
         except BaseException as error:
             self.discard(message, error)
             raise

@@ -107,16 +107,24 @@ class MessageMaker:
     """Checks what a caller wants to publish against the standard and the Server's limits.
 
     Attributes:
-        server: what the Server granted; to be kept current.
+        server: what the Server granted.
         server_name: its address, for messages.
         unsupported: what becomes of properties where the Server has none.
     """
 
     def __init__(self, server: ServerInfo, server_name: str) -> None:
-        self.server = server
-        self.server_name = server_name
         self.unsupported: UnsupportedProperties = "refuse"
         self._topic_fields: dict[str, bytes] = {}
+        self.serve(server, server_name)
+
+    def serve(self, server: ServerInfo, server_name: str) -> None:
+        """Make messages for this Server from now on."""
+        self.server = server
+        self.server_name = server_name
+        # What is looked at for every message.
+        self._no_properties = b"\0" if server.protocol is MQTT_5 else b""
+        self._qos_granted = (0, 1, 2)[: server.maximum_qos + 1]
+        self._surely_fits = (server.maximum_packet_size or LARGEST_PACKET) - _FIXED
 
     def make(
         self,
@@ -136,15 +144,19 @@ class MessageMaker:
             TypeError: the payload is neither bytes-like nor str.
         """
         topic_field = self._topic_fields.get(topic) or self._new_topic(topic)
-        is_5 = self.server.protocol is MQTT_5
-        properties = b"\0" if is_5 else b""
-        data = payload if isinstance(payload, bytes) else to_bytes(payload)
-        if is_5 and isinstance(payload, str):
-            properties = _TEXT
+        properties = self._no_properties
+        if isinstance(payload, bytes):
+            data = payload
+        else:
+            data = to_bytes(payload)
+            if properties and isinstance(payload, str):
+                properties = _TEXT
         if options:
             properties = self._properties(options, text=properties is _TEXT)
         size = len(data)
-        self._check_limits(qos, retain=retain, size=size + len(topic_field) + len(properties))
+        length = size + len(topic_field) + len(properties)
+        if retain or qos not in self._qos_granted or length > self._surely_fits:
+            self._check_limits(qos, retain=retain, size=length)
         message = OutgoingMessage(
             topic,
             topic_field,

@@ -83,7 +83,7 @@ class Publisher:
     def _finish(self, message: OutgoingMessage) -> None:
         self.pending -= 1
         acknowledgement = message.acknowledgement
-        if acknowledgement is None or acknowledgement.reason_code.is_failure:
+        if acknowledgement is None or acknowledgement.reason_code:
             try:
                 result_of(message, self._sending.server_name)
             except PublishRejected as error:

@@ -11,7 +11,7 @@ from trio.lowlevel import checkpoint_if_cancelled, enable_ki_protection
 
 from trio_mqtt._client._outgoing import MessageMaker, own_instance
 from trio_mqtt._client._requests import check_size, why_not
-from trio_mqtt._client._waiting import Gate, Pacer, Wakeup
+from trio_mqtt._client._waiting import Gate, Outcome, Pacer, Wakeup
 from trio_mqtt._errors import MessageDropped, MQTTError, QueueFull
 from trio_mqtt._protocol.exchanges import OutgoingMessage, Request
 from trio_mqtt._protocol.handshakes import SenderState
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from trio_mqtt._client._link import Link
-    from trio_mqtt._client._outgoing import Payload, PublishOptions
     from trio_mqtt._client._session import Session
     from trio_mqtt._client._valve import Valve
     from trio_mqtt._protocol.server_info import ServerInfo
@@ -50,6 +49,7 @@ class Sending:
         published: how many messages were admitted.
         expired: how many were dropped since they had expired.
         displaced: how many were dropped since others needed their place.
+        make: checks and prepares a message; raises as `Client.publish` says.
     """
 
     def __init__(  # noqa: PLR0913 - the parts that it stands between
@@ -82,14 +82,14 @@ class Sending:
         self._pacer = Pacer()
         self._link: Link | None = None
         self._maker = MessageMaker(server, name)
+        self.make = self._maker.make
         self._output_gate = Gate(self._output_has_room, check_open)
         self._queue_gate = Gate(self._queue_has_room, check_open)
 
     def connected(self, link: Link, server: ServerInfo) -> None:
         """Send on this connection from now on; what it cannot send is given up."""
         self._link = link
-        self._maker.server = server
-        self._maker.server_name = link.name
+        self._maker.serve(server, link.name)
         for message in self._session.messages():
             # After PUBREC the Server has it, and PUBREL alone is left to send.
             if message.failure is None and message.state is not SenderState.AWAITING_PUBCOMP:
@@ -206,18 +206,6 @@ class Sending:
 
     # -- messages -----------------------------------------------------------------------------
 
-    def make(
-        self,
-        topic: str,
-        payload: Payload,
-        *,
-        qos: int,
-        retain: bool,
-        options: PublishOptions,
-    ) -> OutgoingMessage:
-        """Check and prepare a message; raises as `Client.publish` says."""
-        return self._maker.make(topic, payload, qos=qos, retain=retain, options=options)
-
     def check_again(self, message: OutgoingMessage) -> None:
         """Raise if a message that was made before cannot be sent to the Server of now."""
         failure = self._maker.check_again(message)
@@ -228,13 +216,18 @@ class Sending:
         """Note that a message was made, and is not to be admitted."""
 
     @enable_ki_protection
-    async def admit(self, message: OutgoingMessage) -> None:
-        """Wait for room and hand the message to the session; cancelled, nothing happened."""
+    async def admit(self, message: OutgoingMessage, *, waits: bool = False) -> None:
+        """Wait for room and hand the message to the session; cancelled, nothing happened.
+
+        Args:
+            message: the message.
+            waits: whether the caller goes on to wait for the outcome, and lets others run by that.
+        """
         pacer = self._pacer
-        if pacer.is_due():
-            await pacer.pause()
-        else:
+        if waits or not pacer.is_due():
             await checkpoint_if_cancelled()
+        else:
+            await pacer.pause()
         self._check_open()
         if self._accept_at_once(message):
             return
@@ -327,7 +320,7 @@ class Sending:
             self._output_gate.update()
 
     @enable_ki_protection
-    async def await_answer(self, event: trio.Event) -> None:
+    async def await_answer(self, event: trio.Event | Outcome) -> None:
         """Wait for something that only an answer of the Server can bring about."""
         with self._valve:
             await event.wait()

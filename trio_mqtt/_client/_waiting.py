@@ -43,6 +43,36 @@ class Wakeup:
         return trio.lowlevel.Abort.SUCCEEDED
 
 
+class Outcome:
+    """Lets one task wait for the end of an exchange, of which it is the listener."""
+
+    __slots__ = ("_is_there", "_task")
+
+    def __init__(self) -> None:
+        self._is_there = False
+        self._task: trio.lowlevel.Task | None = None
+
+    def __call__(self, _exchange: object) -> None:
+        """The exchange is over."""
+        self._is_there = True
+        task = self._task
+        if task is not None:
+            self._task = None
+            trio.lowlevel.reschedule(task)
+
+    async def wait(self) -> None:
+        """Wait for that; a checkpoint in any case."""
+        if self._is_there:
+            await trio.lowlevel.checkpoint()
+            return
+        self._task = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(self._abort)
+
+    def _abort(self, _raise_cancel: object) -> trio.lowlevel.Abort:
+        self._task = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
+
 class Pacer:
     """A checkpoint that can be afforded for each of 100,000 messages a second.
 

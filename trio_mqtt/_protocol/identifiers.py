@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, TypeVar
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -18,18 +15,11 @@ class PacketIdentifiers(Generic[T]):
     PUBLISH, SUBSCRIBE and UNSUBSCRIBE share one set (MQTT-2.2.1-3). They are given out ascending
     from 1 and round, so that one just released is not used again before the numbers come to it: a
     late answer of the Server then meets nothing.
-
-    Attributes:
-        holder: who holds an identifier, or None.
-        release: frees an identifier that is in use.
     """
 
     def __init__(self) -> None:
         self._holders: dict[int, T] = {}
         self._last = 0
-        # The methods of the dictionary themselves: they are called for every message.
-        self.holder: Callable[[int], T | None] = self._holders.get
-        self.release: Callable[[int], None] = self._holders.__delitem__
 
     def __len__(self) -> int:
         """How many are in use."""
@@ -70,3 +60,11 @@ class PacketIdentifiers(Generic[T]):
     def holders(self) -> list[T]:
         """All holders, in the order in which they took their identifiers."""
         return list(self._holders.values())
+
+    def holder(self, packet_id: int) -> T | None:
+        """Who holds this identifier, or None."""
+        return self._holders.get(packet_id)
+
+    def release(self, packet_id: int) -> None:
+        """Free an identifier that is in use."""
+        del self._holders[packet_id]

@@ -327,6 +327,9 @@ class Receiver:
             message = f"PUBREL with the Packet Identifier {packet_id} before PUBREC: {row.guard}"
             raise RemoteProtocolError(message, statement=row.statement)
         stored_in = self._enter(packet_id, row.state)
-        missing = row.action is ReceiverAction.SEND_PUBCOMP_NOT_FOUND and self.protocol is MQTT_5
-        reason_code = ReasonCode.PACKET_IDENTIFIER_NOT_FOUND if missing else _SUCCESS
-        self._output.append(encode(PubComp(packet_id, reason_code), self.protocol), stored_in)
+        if row.action is ReceiverAction.SEND_PUBCOMP_NOT_FOUND and self.protocol is MQTT_5:
+            not_found = PubComp(packet_id, ReasonCode.PACKET_IDENTIFIER_NOT_FOUND)
+            data = encode(not_found, self.protocol)
+        else:
+            data = b"\x70\x02%c%c" % (packet_id >> 8, packet_id & 0xFF)
+        self._output.append(data, stored_in)

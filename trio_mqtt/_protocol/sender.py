@@ -155,21 +155,20 @@ class Sender:
             or self._holding
             or self.quota <= 0  # MQTT-4.9.0-2
             or output.size >= OUTPUT_HIGH_WATER
-            or output.closed
             or session.identifiers.exhausted
-            or not self._take_place(message)
         ):
             return False
+        qos = message.qos
+        if qos == QoS.EXACTLY_ONCE:
+            if not self._qos_2_room:
+                return False
+            self._qos_2_room -= 1
+        self.quota -= 1
         session.outgoing_size += message.size
-        self._send_first(message)
-        return True
-
-    def _send_first(self, message: OutgoingMessage) -> None:
-        """Send a message that was never sent, with a new Packet Identifier unless it has one."""
-        if not message.packet_id:  # MQTT-4.3.2-1, MQTT-4.3.3-1
-            message.packet_id = self._session.identifiers.take(message)
-        message.state = _AWAITING[message.qos]
+        message.packet_id = session.identifiers.take(message)  # MQTT-4.3.2-1, MQTT-4.3.3-1
+        message.state = _AWAITING[qos]
         self._append_publish(message, dup=False)  # MQTT-4.3.2-2, MQTT-4.3.3-2
+        return True
 
     def _append_publish(self, message: OutgoingMessage, *, dup: bool) -> None:
         payload = message.payload
@@ -247,7 +246,10 @@ class Sender:
             if not self._take_place(message):
                 break
             waiting.popleft()
-            self._send_first(message)
+            if not message.packet_id:  # MQTT-4.3.2-1, MQTT-4.3.3-1
+                message.packet_id = identifiers.take(message)
+            message.state = _AWAITING[message.qos]
+            self._append_publish(message, dup=False)  # MQTT-4.3.2-2, MQTT-4.3.3-2
             moved += 1
         return moved
 
@@ -307,7 +309,7 @@ class Sender:
                 stored_in = self._session.release(message)
             self._append_pubrel(packet_id, ReasonCode.SUCCESS, stored_in)
             if isinstance(packet, PubRec) and (
-                packet.reason_code or packet.properties != NO_PROPERTIES
+                packet.reason_code or packet.properties is not NO_PROPERTIES
             ):
                 message.verdict = packet
             return None
@@ -330,9 +332,11 @@ class Sender:
             self.quota += 1
 
     def _append_pubrel(self, packet_id: int, reason_code: ReasonCode, after: int = 0) -> None:
-        if self.protocol is not MQTT_5:
-            reason_code = ReasonCode.SUCCESS
-        self._output.append(encode(PubRel(packet_id, reason_code), self.protocol), after)
+        if reason_code and self.protocol is MQTT_5:
+            data = encode(PubRel(packet_id, reason_code), self.protocol)
+        else:
+            data = b"\x62\x02%c%c" % (packet_id >> 8, packet_id & 0xFF)
+        self._output.append(data, after)
 
     def on_answer(self, packet: SubAck | UnsubAck) -> Request | None:
         """Match a SUBACK or UNSUBACK with its request.
