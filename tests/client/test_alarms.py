@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from trio_mqtt._client._alarms import Alarm, Ring
+from trio_mqtt._client._alarms import Alarm, Ring, _current
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -76,3 +76,18 @@ async def test_what_is_off_is_never_called(autojump_clock: MockClock) -> None:
             await trio.sleep(1)
         await trio.sleep(20)
     assert rung == [("stays", 9)]
+
+
+async def test_those_that_were_put_off_are_not_kept_until_they_would_have_rung(
+    autojump_clock: MockClock,
+) -> None:
+    rung: list[tuple[str, float]] = []
+    with Alarm(noting(rung, "stays"), 1), Alarm(noting(rung, "never"), math.inf):
+        bell = _current.get()
+        assert bell is not None
+        for _number in range(1000):
+            with Alarm(noting(rung, "goes"), 50_000):
+                pass
+        assert len(bell._due) < 100
+        await trio.sleep(2)
+    assert rung == [("stays", 1)]

@@ -8,8 +8,9 @@ connections of a program share one such task, which is there as long as there is
 from __future__ import annotations
 
 from collections.abc import Callable
-from heapq import heappop, heappush
-from typing import TYPE_CHECKING
+from heapq import heapify, heappop, heappush
+from math import inf
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 Ring = Callable[[float], float]
 """What is called when an alarm is due; takes the time and returns when it is due again."""
+
+_SPARE: Final = 16
 
 
 class _Bell:
@@ -47,8 +50,13 @@ class _Bell:
         return True
 
     def _put(self, alarm: Alarm, time: float) -> None:
-        self._number += 1  # no two are equal, so that no alarms are compared
-        heappush(self._due, (time, self._number, alarm))
+        due = self._due
+        if len(due) > 2 * self._alarms + _SPARE:  # those that were put off have their time yet
+            due[:] = [each for each in due if each[2].ring is not None]
+            heapify(due)
+        if time < inf:
+            self._number += 1  # no two are equal, so that no alarms are compared
+            heappush(due, (time, self._number, alarm))
 
     async def _run(self) -> None:
         due = self._due
@@ -59,7 +67,7 @@ class _Bell:
                     alarm = heappop(due)[2]
                     if alarm.ring is not None:
                         self._put(alarm, alarm.ring(now))
-                wake_at = due[0][0] if due else float("inf")
+                wake_at = due[0][0] if due else inf
                 with trio.CancelScope(deadline=wake_at) as self._sleep:
                     await trio.sleep_forever()
 

@@ -235,7 +235,6 @@ def _send(link: Link, data: AuthData) -> None:
         user_properties=data.user_properties,
     )
     link.connection.authenticate(properties)
-    link.wake_writer()
 
 
 def _said_in(packet: Auth | ConnAck) -> AuthData:
