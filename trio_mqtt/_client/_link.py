@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 _JOINED: Final = 64 * 1024
 """Chunks are joined for sending up to about this many bytes; larger ones are not copied."""
+_AT_ONCE: Final = 1024 * 1024
+"""So much is given to the stream in one call."""
 _KEEP_ALIVE_SHARE: Final = 0.9
 """The part of the Keep Alive after which PINGREQ goes out, so that it is there in time."""
 _TICKS: Final = 256
@@ -261,18 +263,24 @@ class Link:
 
     async def _send(self, chunks: list[bytes]) -> None:
         """Send chunks with as few calls as is possible without copying large ones."""
-        send_all = self._stream.send_all
         small: list[bytes] = []
         size = 0
         for chunk in chunks:
             if size and size + len(chunk) > _JOINED:
-                await send_all(b"".join(small))
+                await self._send_parts(b"".join(small))
                 small.clear()
                 size = 0
             small.append(chunk)
             size += len(chunk)
-        await send_all(small[0] if len(small) == 1 else b"".join(small))
+        data = small[0] if len(small) == 1 else b"".join(small)
+        await (self._stream.send_all(data) if size <= _AT_ONCE else self._send_parts(data))
         self._last_sent = trio.current_time()
+
+    async def _send_parts(self, data: bytes) -> None:
+        """Send data in parts that take little memory: TLS keeps two copies of what it is given."""
+        view = memoryview(data)
+        for start in range(0, len(view), _AT_ONCE):
+            await self._stream.send_all(view[start : start + _AT_ONCE])
 
     def _look(self, now: float) -> float:
         """Whether all is well; rung by the alarm, and returns when to look again."""
