@@ -20,7 +20,18 @@ from benchmarks.wire import (
     publish_stream,
 )
 from trio_mqtt import MQTT_5, ReasonCode
-from trio_mqtt.packets import ConnAck, PingResp, Properties, SubAck, UnsubAck, encode
+from trio_mqtt.packets import (
+    ConnAck,
+    Packet,
+    PacketReader,
+    PingResp,
+    Properties,
+    SubAck,
+    Subscribe,
+    UnsubAck,
+    Unsubscribe,
+    encode,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -32,6 +43,25 @@ _ANSWERS: Final = {PUBREC: PUBREL, PUBREL: PUBCOMP}
 _PUBLISH_ANSWERS: Final = {1: PUBACK, 2: PUBREC}
 _CONNACK: Final = encode(ConnAck(properties=Properties(receive_maximum=MOST_IN_FLIGHT)), MQTT_5)
 _PINGRESP: Final = encode(PingResp(), MQTT_5)
+
+
+def _read(run: Run) -> list[Packet]:
+    reader = PacketReader(MQTT_5)
+    reader.feed(run.data)
+    packets: list[Packet] = []
+    while more := reader.read_packets():
+        packets += more
+    return packets
+
+
+def _grant(packet: Packet) -> bytes:
+    if isinstance(packet, Subscribe):
+        granted = (ReasonCode.GRANTED_QOS_2,) * len(packet.requests)
+        return encode(SubAck(packet.packet_id, granted), MQTT_5)
+    if isinstance(packet, Unsubscribe):
+        done = (ReasonCode.SUCCESS,) * len(packet.topic_filters)
+        return encode(UnsubAck(packet.packet_id, done), MQTT_5)
+    raise TypeError(packet)
 
 
 class ScriptedStream(trio.abc.Stream):
@@ -49,7 +79,7 @@ class ScriptedStream(trio.abc.Stream):
         self._arrived = trio.Event()
 
     def release(self, count: int) -> None:
-        """Send so many more chunks."""
+        """Send so many more chunks; after the last comes the first again."""
         self._released += count
         self._arrived.set()
 
@@ -69,10 +99,8 @@ class ScriptedStream(trio.abc.Stream):
             return _CONNACK
         if run.kind == _PINGREQ:
             return _PINGRESP
-        if run.kind == _SUBSCRIBE:
-            return encode(SubAck(run.packet_id, (ReasonCode.GRANTED_QOS_2,)), MQTT_5)
-        if run.kind == UNSUBSCRIBE:
-            return encode(UnsubAck(run.packet_id, (ReasonCode.SUCCESS,)), MQTT_5)
+        if run.kind in {_SUBSCRIBE, UNSUBSCRIBE}:
+            return b"".join(map(_grant, _read(run)))
         return b""
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:  # noqa: ARG002
@@ -84,7 +112,7 @@ class ScriptedStream(trio.abc.Stream):
                 return answers
             if self._next < self._released:
                 self._next += 1
-                return self._chunks[self._next - 1]
+                return self._chunks[(self._next - 1) % len(self._chunks)]
             self._arrived = trio.Event()
             await self._arrived.wait()
 

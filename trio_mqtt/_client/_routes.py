@@ -210,7 +210,8 @@ class Routes:
     def _look_up(self, topic: str) -> tuple[list[Route], bool]:
         routes = [route for siblings in self._tree.match(topic) for route in siblings]
         left = any(each.identified for each in self._left_tree.match(topic))
-        if len(self._found) >= _REMEMBERED:
+        # As many as it has Topic Filters and more, so that all of them are found without a search.
+        if len(self._found) >= max(_REMEMBERED, 2 * len(self._by_filter)):
             self.changed()
         found = self._found[topic] = routes, left
         if len(routes) == 1 and len(routes[0].subscriptions) == 1 and not left:
