@@ -79,9 +79,9 @@ test-lowest: .venv-lowest/.installed mosquitto strace  ## the tests with the old
 test-python: .venv-$(VERSION)/.installed mosquitto strace  ## the tests with another PYTHON=python3.13
 	.venv-$(VERSION)/bin/python $(PYTEST) $(WORKERS) --ignore tests/interop tests
 
-bench: $(VENV)/.bench mosquitto  ## messages a second, beside other clients
+bench: $(VENV)/.bench mosquitto  ## beside other clients, a quarter of an hour; writes docs/performance
 	$(BIN)/python -m benchmarks.peers
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks --page
 
 bench-instructions: $(VENV)/.bench valgrind  ## instructions a message, beside what is stored
 	$(BIN)/python -m benchmarks.instructions

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from benchmarks import codec, report, targets
+from benchmarks import codec, page, report, targets
 from benchmarks.clients import CLIENTS, CPU, DURABLE
 from benchmarks.jobs import PAYLOAD_SIZE
 from benchmarks.peers import installed
@@ -34,12 +35,15 @@ def run_all(works: Sequence[Work], clients: Sequence[str], rounds: int, messages
     """Every client does every work in turn, several times over."""
     measured = Results(clients=tuple(clients), rounds=rounds, environment=report.gather(clients))
     start = time.monotonic()
+    loads: list[float] = []
     for number in range(rounds):
         for work in works:
             for name in clients:
                 if work.traits & CLIENTS[name].cannot.keys():
                     continue
                 run_into(measured, work, name, messages)
+        loads.append(os.getloadavg()[0])
+        measured.environment["load"] = f"{min(loads):.1f} to {max(loads):.1f}"
         print(f"round {number + 1} of {rounds} done, {report.load()}", file=sys.stderr)
     measured.seconds = time.monotonic() - start
     return measured
@@ -69,7 +73,8 @@ def run_into(measured: Results, work: Work, name: str, messages: int) -> None:
         measured.failures.append(f"{name}, {work.name}, {work.server}: {error}")
     else:
         for figure, value in figures.items():
-            measured.figures.setdefault((work, name, figure), []).append(value)
+            rounded = float(f"{value:.4g}")
+            measured.figures.setdefault((work, name, figure), []).append(rounded)
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -96,6 +101,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     add("--cpu", action="store_true", help="a second table, by processor time")
     add("--results", type=Path, help="a file to write them to, in JSON")
+    add("--page", action="store_true", help="write the documentation's page of them")
     return parser.parse_args(arguments)
 
 
@@ -135,6 +141,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"\nfailed: {failure}")
     if options.results:
         measured.save(options.results)
+    if options.page:
+        measured.save(page.RESULTS)
+        page.write(measured)
     return 1 if measured.failures else 0
 
 

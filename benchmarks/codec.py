@@ -53,7 +53,7 @@ def measure(rounds: int) -> dict[str, dict[str, list[float]]]:
         for name, packet in PACKETS.items():
             row = measured.setdefault(name, {})
             for figure, run in works(packet, other).items():
-                row.setdefault(figure, []).append(_rate(run))
+                row.setdefault(figure, []).append(round(_rate(run)))
     return measured
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -53,7 +54,7 @@ def versions(python: str, *distributions: str) -> dict[str, str]:
 def version(client: Client) -> str | None:
     """Of which version it is; None if it is not installed."""
     if client.distribution is None:
-        return ""
+        return None if client.program and shutil.which(client.program) is None else ""
     return versions(interpreter(client), client.distribution).get(client.distribution)
 
 

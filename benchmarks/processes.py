@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
+import signal
 import subprocess
 import sys
 import tempfile
@@ -47,6 +49,7 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             text=True,
+            process_group=0,  # so that what it starts itself is ended with it
         )
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
@@ -85,7 +88,8 @@ class Process:
 
     def end(self) -> None:
         """Have it ended, by force if need be."""
-        self._process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._thread.join()
         for stream in (self._process.stdin, self._process.stdout, self._errors):

@@ -36,6 +36,7 @@ class Client:
         module: its module in this package.
         distribution: what it is called where it is installed from; None if it is a program.
         requirement: how to install it in an environment of its own; "" if it is here.
+        program: what has to be installed instead.
         share: the part of the messages that is enough: a slow client would take minutes for what
             takes another a second, and its rate is the same for fewer.
         cannot: what it does not do, by the kind of work or the transport, and why.
@@ -44,6 +45,7 @@ class Client:
     module: str
     distribution: str | None
     requirement: str = ""
+    program: str = ""
     share: float = 1.0
     cannot: Mapping[str, str] = attrs.field(factory=dict[str, str])
 
@@ -60,7 +62,7 @@ MOSQUITTO: Final = "mosquitto"
 BARE: Final = "bare loop"
 """What reading and parsing cost, in Python, if nothing else is done."""
 
-_ONLY: Final = "the bare loop only receives, at QoS 0 and over TCP"
+_ONLY: Final = "The bare loop only receives, at QoS 0 and over TCP"
 
 CLIENTS: Final = {
     "trio_mqtt": Client(module="ours", distribution="trio-mqtt"),
@@ -86,21 +88,23 @@ CLIENTS: Final = {
         cannot={"ws": "aiomqtt 3 has no WebSocket"},
     ),
     "paho": Client(
-        module="paho", distribution="paho-mqtt", requirement="paho-mqtt>=2.1,<3", share=0.1
+        module="paho", distribution="paho-mqtt", requirement="paho-mqtt>=2.1,<3", share=0.05
     ),
     "zmqtt": Client(
         module="of_zmqtt",
         distribution="zmqtt",
         requirement="zmqtt>=0.2,<0.3",
-        share=0.1,
+        share=0.05,
         cannot={"ws": "zmqtt has no WebSocket"},
     ),
     "aiomqtt 2": Client(
-        module="of_aiomqtt2", distribution="aiomqtt", requirement="aiomqtt>=2.5,<3", share=0.1
+        module="of_aiomqtt2", distribution="aiomqtt", requirement="aiomqtt>=2.5,<3", share=0.05
     ),
     MOSQUITTO: Client(
         module="of_mosquitto",
         distribution=None,
+        program="mosquitto_sub",
+        share=0.5,
         cannot={
             "ws": "mosquitto_sub has no WebSocket",
             "filters": "mosquitto_sub does not tell when it has subscribed",

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from benchmarks.clients import Work
     from benchmarks.jobs import Job
 
+_IN_FLIGHT: Final = 1000
+"""Publishes: with more mosquitto_pub gets slower."""
+
 
 def _options(job: Job) -> list[str]:
     options = ["-h", "127.0.0.1", "-p", str(job.port), "-V", "mqttv5", "-q", str(job.qos)]
@@ -33,7 +36,7 @@ def publish(job: Job) -> float:
     with tempfile.TemporaryFile() as lines:
         lines.write((job.payload + b"\n") * job.messages)
         lines.seek(0)
-        limit = ["-M", str(MOST_IN_FLIGHT)]
+        limit = ["-M", str(_IN_FLIGHT)]
         program = ["mosquitto_pub", *_options(job), "-t", job.topic, "-l", *limit]
         subprocess.run(program, stdin=lines, check=True)  # noqa: S603
     return 0.0
