@@ -116,6 +116,26 @@ async def _ping(stream: trio.SocketStream, interval: float) -> None:
         await stream.receive_some(_MOST_OF_AN_ANSWER)
 
 
+class Collecting:
+    """Counts what the garbage collector takes, as one of its callbacks.
+
+    Attributes:
+        seconds: of the processor, so far.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._start = 0.0
+
+    def __call__(self, phase: str, _info: dict[str, int]) -> None:
+        """It begins or ends a collection."""
+        now = time.process_time()
+        if phase == "start":
+            self._start = now
+        else:
+            self.seconds += now - self._start
+
+
 KINDS: Final[dict[str, Callable[[Crowd], Awaitable[None]]]] = {
     "trio_mqtt": ours,
     "subscribed": subscribed,
@@ -142,9 +162,11 @@ async def run(kind: str, count: int, port: int, keep_alive: int) -> None:
         seconds = time.perf_counter() - start
         gc.collect()
         tell(connecting=seconds, memory=(resident() - before) / count)
+        collecting = Collecting()
+        gc.callbacks.append(collecting)
         busy = time.process_time()
         await trio.sleep(_PINGS * keep_alive * _SHARE)
-        tell(busy=time.process_time() - busy)
+        tell(busy=time.process_time() - busy, collecting=collecting.seconds)
         start = time.perf_counter()
         crowd.closing.set()
     tell(closing=time.perf_counter() - start)
