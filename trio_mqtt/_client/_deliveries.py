@@ -118,6 +118,7 @@ class Deliveries:
         self._arrivals = len(self.unclaimed)
         self._overruns = 0
         self._held = 0  # QoS 1 and 2 messages delivered and not settled
+        self._is_durable = session._is_durable
         for kept in session._subscriptions:
             self.routes.add(kept_route(kept))
 
@@ -244,7 +245,8 @@ class Deliveries:
             self._changed()
             return
         self._held -= 1
-        self._changed()
+        if self._is_durable:
+            self._changed()
         if self._window.full and self._held < self._receive_maximum:
             self._window.full = False
             self._window.taken += 1

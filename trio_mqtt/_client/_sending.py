@@ -250,7 +250,10 @@ class Sending:
         Raises:
             trio.WouldBlock: there is no room.
             QueueFull: the same, where the Session says so.
+            MQTTError: the client has failed.
+            trio.ClosedResourceError: it is closed.
         """
+        self._check_open()
         gate = self._queue_gate if message.qos else self._output_gate
         if not gate.is_open and not (message.qos and self._makes_room()):
             raise trio.WouldBlock

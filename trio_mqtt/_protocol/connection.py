@@ -20,6 +20,7 @@ from trio_mqtt._protocol.receiver import Receiver
 from trio_mqtt._protocol.sender import Sender
 from trio_mqtt._protocol.server_info import ServerInfo, read_server_info
 from trio_mqtt.packets import (
+    NO_PROPERTIES,
     Auth,
     ConnAck,
     Disconnect,
@@ -234,7 +235,9 @@ class Connection:
         event: Event | None
         for packet in packets:
             if isinstance(packet, message_type) and opened:
-                if on_publish(packet):
+                # At QoS 0 an alias is all that the receiver would look at.
+                plain = not packet.qos and packet.properties is NO_PROPERTIES
+                if plain or on_publish(packet):
                     events.append(packet)
                 continue
             if short_cut and isinstance(packet, _ACKNOWLEDGEMENTS):

@@ -150,9 +150,9 @@ class Receiver:
         packet_id = message.packet_id
         if self._unsure and not message.dup and packet_id not in self._exchanges:
             self._session.forget_received(packet_id)  # what is sent again has DUP: MQTT-3.3.1-1
-        state = self._session.received.get(packet_id, ReceiverState.UNKNOWN)
-        row = RECEIVER[state, ReceiverInput.PUBLISH]
-        self._enter(packet_id, row.state)
+        received = self._session.received
+        row = RECEIVER[received.get(packet_id, ReceiverState.UNKNOWN), ReceiverInput.PUBLISH]
+        received[packet_id] = row.state  # none of them frees the identifier
         if row.action is ReceiverAction.DELIVER:
             self._exchanges[packet_id] = message
             self._before_pubrec.append(message)
@@ -248,7 +248,8 @@ class Receiver:
         if message.qos == QoS.AT_LEAST_ONCE:
             self._send_pubacks()
             return
-        if not reason_code.is_failure and self.expects(message):
+        durable = self._session.journal is not None
+        if durable and not reason_code.is_failure and self.expects(message):
             self._session.note_settled(message.packet_id)
         self._send_pubrecs()
 
@@ -281,18 +282,21 @@ class Receiver:
             if isinstance(first, _Repeat):
                 self._repeated.discard(packet_id)
                 event = ReceiverInput.PUBLISH
-            elif reason_code.is_failure:
-                refused = first
-                event = ReceiverInput.REJECTED
-                properties = self._explanation(first, reason_code)
             else:
                 event = ReceiverInput.SETTLED
-                properties = self._explanation(first, reason_code)
+                if reason_code.is_failure:
+                    refused = first
+                    event = ReceiverInput.REJECTED
+                if self._session.explanations is not None:
+                    properties = self._explanation(first, reason_code)
             state = self._session.received.get(packet_id, ReceiverState.UNKNOWN)
             row = RECEIVER[state, event]
             if row.action is ReceiverAction.SEND_PUBREC:  # else PUBREL has overtaken a repeat
                 self._enter(packet_id, row.state)
-                packet = self._encode(PubRec(packet_id, reason_code, properties))
+                if reason_code or properties is not NO_PROPERTIES:
+                    packet = self._encode(PubRec(packet_id, reason_code, properties))
+                else:
+                    packet = b"\x50\x02%c%c" % (packet_id >> 8, packet_id & 0xFF)
                 self._output.append(packet, self._session.settled_stored_in(packet_id), refused)
 
     def _explanation(self, message: IncomingMessage, reason_code: ReasonCode) -> Properties:

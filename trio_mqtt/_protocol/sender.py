@@ -155,6 +155,7 @@ class Sender:
             or self._holding
             or self.quota <= 0  # MQTT-4.9.0-2
             or output.size >= OUTPUT_HIGH_WATER
+            or output.closed
             or session.identifiers.exhausted
         ):
             return False
