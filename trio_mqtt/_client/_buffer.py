@@ -111,13 +111,15 @@ class Buffer:
         loose = self._loose
         if loose is _NONE:
             loose = self._loose = deque()
-        # As `is_full` does; written out since it is paid for every message.
-        full = len(loose) >= self._most or self.loose_bytes >= MOST_BYTES
-        if full and not self._make_room(message):
-            return True
-        loose.append(message)
-        self.loose_bytes += len(message.payload) + OVERHEAD
-        return full or len(loose) >= self._most or self.loose_bytes >= MOST_BYTES
+        size = self.loose_bytes + len(message.payload) + OVERHEAD
+        if len(loose) + 1 < self._most and size < MOST_BYTES:
+            loose.append(message)
+            self.loose_bytes = size
+            return False  # nor will it be
+        if not self.is_full or self._make_room(message):
+            loose.append(message)
+            self.loose_bytes += len(message.payload) + OVERHEAD
+        return True
 
     def _make_room(self, new: Message) -> bool:
         """Drop what must be dropped for a new message; False if that is the new one."""

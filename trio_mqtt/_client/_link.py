@@ -246,8 +246,8 @@ class Link:
         output = self.connection.output
         try:
             while True:
-                if output.ready:
-                    await self._send(output.take())
+                if size := output.ready:
+                    await self._send(output.take(), size)
                     self._output_is_low()
                     self._progress()
                 elif output.closed and not output.size:
@@ -261,8 +261,12 @@ class Link:
             loss.__cause__ = error
             self._lose(loss)
 
-    async def _send(self, chunks: list[bytes]) -> None:
+    async def _send(self, chunks: list[bytes], total: int) -> None:
         """Send chunks with as few calls as is possible without copying large ones."""
+        if total <= _JOINED:
+            await self._stream.send_all(b"".join(chunks))
+            self._last_sent = trio.current_time()
+            return
         small: list[bytes] = []
         size = 0
         for chunk in chunks:

@@ -24,7 +24,6 @@ class Output:
     Attributes:
         on_ready: called when there is something to send and there was nothing before.
         size: how many bytes wait.
-        ready: how many of them may be sent now.
         closed: whether the last packet is in; what is added later is dropped (MQTT-3.14.4-1).
         committed: the last batch of the Session's journal that is on disk.
     """
@@ -32,13 +31,18 @@ class Output:
     def __init__(self) -> None:
         self.on_ready: Callable[[], object] = _nobody
         self.size = 0
-        self.ready = 0
         self.closed = False
         self.committed = 0
         self._chunks: list[bytes] = []
         # Made when it is needed: an empty deque takes 760 bytes.
         self._held: deque[tuple[bytes, int, IncomingMessage | None]] | None = None
+        self._held_size = 0
         self._unwritten: list[IncomingMessage] = []
+
+    @property
+    def ready(self) -> int:
+        """How many of the bytes may be sent now."""
+        return self.size - self._held_size
 
     def append(self, data: bytes, after: int = 0, settles: IncomingMessage | None = None) -> None:
         """Add the bytes of one packet, or a part of it.
@@ -50,27 +54,26 @@ class Output:
         """
         if self.closed:
             return
-        size = len(data)
-        self.size += size
+        self.size += len(data)
         if self._held or after > self.committed:
             if self._held is None:
                 self._held = deque()
             self._held.append((data, after, settles))
+            self._held_size += len(data)
             return
-        if not self.ready:
+        chunks = self._chunks
+        if not chunks:
             self.on_ready()
-        self.ready += size
-        self._chunks.append(data)
+        chunks.append(data)
         if settles is not None:
             self._unwritten.append(settles)
 
     def append_ahead(self, data: bytes) -> None:
         """Add the bytes of a packet that may overtake those that wait for a commit."""
         if not self.closed:
-            if not self.ready:
+            if not self._chunks:
                 self.on_ready()
             self.size += len(data)
-            self.ready += len(data)
             self._chunks.append(data)
 
     def commit(self, number: int) -> None:
@@ -79,9 +82,9 @@ class Output:
         held = self._held
         while held and held[0][1] <= number:
             data, _, settles = held.popleft()
-            if not self.ready:
+            if not self._chunks:
                 self.on_ready()
-            self.ready += len(data)
+            self._held_size -= len(data)
             self._chunks.append(data)
             if settles is not None:
                 self._unwritten.append(settles)
@@ -91,8 +94,7 @@ class Output:
         chunks = self._chunks
         self._chunks = []
         self._unwritten.clear()
-        self.size -= self.ready
-        self.ready = 0
+        self.size = self._held_size
         return chunks
 
     def take_unwritten(self) -> list[IncomingMessage]:
@@ -103,6 +105,6 @@ class Output:
         self._unwritten = []
         self._held = None
         self._chunks = []
-        self.size = self.ready = 0
+        self.size = self._held_size = 0
         self.closed = True
         return unwritten
