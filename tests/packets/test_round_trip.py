@@ -165,3 +165,16 @@ def test_parts_of_a_publish_are_checked() -> None:
     with pytest.raises(LocalProtocolError) as caught:
         encode_publish_properties(p.Properties(receive_maximum=1))
     assert caught.value.statement == "2.2.2.2"
+
+
+@pytest.mark.parametrize("remaining", [126, 127, 128, 129, 16_383, 16_384, 16_385])
+@pytest.mark.parametrize("qos", [0, 1, 2])
+def test_a_publish_whose_length_takes_a_byte_more_or_less(qos: int, remaining: int) -> None:
+    size = remaining - len(b"\0\1t") - (2 if qos else 0) - len(b"\0")
+    packet = p.Publish("t", bytes(size), qos, packet_id=7 if qos else 0)
+    data = p.encode(packet, MQTT_5)
+    assert len(data) == remaining + 2 + (remaining > 127) + (remaining > 16_383)
+    reader = p.PacketReader(MQTT_5)
+    reader.feed(data)
+    assert drain(reader) == [packet]
+    assert reader.buffered == 0

@@ -849,3 +849,19 @@ def test_output_knows_whose_acknowledgements_nobody_took() -> None:
 
 def test_messages_in_short() -> None:
     assert "payload=<3 bytes>" in repr(outgoing(1, b"abc"))
+
+
+def test_an_identifier_that_had_no_place_has_one_when_it_is_used_again() -> None:
+    wire = Wire()
+    wire.publish(2)
+    wire.feed(PubRec(1))
+    again = resumed(wire.session, window=1)
+    sender = again.connection.sender
+    assert sender.quota == 1
+    again.feed(PubComp(1))
+    assert sender.quota == 1  # it had no place to give back
+    again.session.identifiers._last = 0  # as after 65,535 more
+    assert again.publish().packet_id == 1
+    assert sender.quota == 0
+    again.feed(PubAck(1))
+    assert sender.quota == 1

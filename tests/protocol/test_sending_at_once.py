@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-@pytest.mark.parametrize("size", [0, 1, 100, 127, 128, 1024, 1025, 20_000])
+@pytest.mark.parametrize("size", [0, 1, 100, 119, 120, 121, 122, 123, 124, 1024, 1025, 20_000])
 @pytest.mark.parametrize("qos", [1, 2])
 @pytest.mark.parametrize("protocol", Protocol)
 def test_what_is_sent_is_the_same_as_through_the_queue(

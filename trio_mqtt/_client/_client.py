@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Literal, Unpack
 
 import trio
-from trio.lowlevel import enable_ki_protection
+from trio.lowlevel import checkpoint_if_cancelled, enable_ki_protection
 
 from trio_mqtt._client._farewell import check_spoken, make_farewell
 from trio_mqtt._client._outgoing import (
@@ -202,12 +202,17 @@ class Client:
             trio.ClosedResourceError: the client is closed.
         """
         sending = self._sending
+        if qos:
+            await checkpoint_if_cancelled()  # waiting for the outcome lets others run
+        else:
+            await sending.pacer.checkpoint()
         message = sending.make(topic, payload, qos=qos, retain=retain, options=options)
-        if not qos:
+        outcome = Outcome()
+        message.listener = outcome
+        if not sending.accept_at_once(message):
             await sending.admit(message)
+        if not qos:
             return ACCEPTED
-        message.listener = outcome = Outcome()
-        await sending.admit(message, waits=True)
         await sending.await_answer(outcome)
         return result_of(message, sending.server_name)
 
@@ -232,9 +237,12 @@ class Client:
             QueueFull: there is no room, and the Session does not want to wait for any.
             StorageError: it could not be stored; the session does not have it.
         """
-        message = self._sending.make(topic, payload, qos=qos, retain=retain, options=options)
+        sending = self._sending
+        await sending.pacer.checkpoint()
+        message = sending.make(topic, payload, qos=qos, retain=retain, options=options)
         delivery = self._delivery(message)
-        await self._sending.admit(message)
+        if not sending.accept_at_once(message):
+            await sending.admit(message)
         if message.accepted_in:
             await self._supervisor.committer.wait_for_storing(message)
         return delivery

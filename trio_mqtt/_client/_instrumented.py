@@ -173,12 +173,16 @@ class InstrumentedSending(Sending):
         """Note that a message is not to be admitted; see `Sending.discard`."""
         self.hooks.call("message_completed", message, None, error)
 
+    def accept_at_once(self, message: OutgoingMessage) -> bool:  # noqa: ARG002 - as the plain one
+        """Send no message by the short way, on which there is nothing to tell; see `Sending`."""
+        return False
+
     @enable_ki_protection
-    async def admit(self, message: OutgoingMessage, *, waits: bool = False) -> None:
+    async def admit(self, message: OutgoingMessage) -> None:
         """Hand a message to the session; see `Sending.admit`."""
         self._await_end(message)
         try:
-            await super().admit(message, waits=waits)
+            await super().admit(message)
         except BaseException as error:
             self.discard(message, error)
             raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Unpack
 
 import trio
-from trio.lowlevel import enable_ki_protection
+from trio.lowlevel import checkpoint_if_cancelled, enable_ki_protection
 
 from trio_mqtt._client._outgoing import Payload, PublishOptions, result_of
 from trio_mqtt._errors import PublishRejected
@@ -72,12 +72,19 @@ class Publisher:
             message = "the block of this publisher was left; send inside it"
             raise trio.ClosedResourceError(message)
         sending = self._sending
-        outgoing = sending.make(topic, payload, qos=self._qos, retain=retain, options=options)
-        if self._qos:
+        pacer = sending.pacer
+        if pacer.is_due():
+            await pacer.pause()
+        else:
+            await checkpoint_if_cancelled()
+        qos = self._qos
+        outgoing = sending.make(topic, payload, qos=qos, retain=retain, options=options)
+        if qos:
             outgoing.listener = self._listener
-        await sending.admit(outgoing)
+        if not sending.accept_at_once(outgoing):
+            await sending.admit(outgoing)
         self.sent += 1
-        if self._qos:
+        if qos:
             self.pending += 1
 
     def _finish(self, message: OutgoingMessage) -> None:

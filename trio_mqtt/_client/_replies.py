@@ -234,7 +234,8 @@ class Requester:
         self.waiting += 1
         try:
             await self._subscribe(channel, published, server)
-            await self._sending.admit(published)
+            if not self._sending.accept_at_once(published):
+                await self._sending.admit(published)
             await self._sending.await_answer(waiting.done)
         finally:
             self.waiting -= 1
@@ -249,6 +250,7 @@ class Requester:
     ) -> None:
         """Have replies come, before a message made for this Server is sent that asks for one."""
         try:
+            await trio.lowlevel.checkpoint_if_cancelled()
             channel.begin()
             await channel.wait_subscribed()
             if self._sending.server is not server:

@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING, Final
 
 import trio
-from trio.lowlevel import checkpoint_if_cancelled, enable_ki_protection
+from trio.lowlevel import enable_ki_protection
 
 from trio_mqtt._client._outgoing import MessageMaker, own_instance
 from trio_mqtt._client._requests import check_size, why_not
@@ -50,6 +50,7 @@ class Sending:
         expired: how many were dropped since they had expired.
         displaced: how many were dropped since others needed their place.
         make: checks and prepares a message; raises as `Client.publish` says.
+        pacer: to be asked before a message is made.
     """
 
     def __init__(  # noqa: PLR0913 - the parts that it stands between
@@ -79,7 +80,7 @@ class Sending:
         self._sweeping = False
         self._sweep_at = math.inf
         self._sweep_sooner = Wakeup()
-        self._pacer = Pacer()
+        self.pacer = Pacer()
         self._link: Link | None = None
         self._maker = MessageMaker(server, name)
         self.make = self._maker.make
@@ -216,21 +217,12 @@ class Sending:
         """Note that a message was made, and is not to be admitted."""
 
     @enable_ki_protection
-    async def admit(self, message: OutgoingMessage, *, waits: bool = False) -> None:
+    async def admit(self, message: OutgoingMessage) -> None:
         """Wait for room and hand the message to the session; cancelled, nothing happened.
 
-        Args:
-            message: the message.
-            waits: whether the caller goes on to wait for the outcome, and lets others run by that.
+        Call it when `accept_at_once` has failed, with no checkpoint since the message was made.
         """
-        pacer = self._pacer
-        if waits or not pacer.is_due():
-            await checkpoint_if_cancelled()
-        else:
-            await pacer.pause()
         self._check_open()
-        if self._accept_at_once(message):
-            return
         gate = self._queue_gate if message.qos else self._output_gate
         if not gate.is_open and not (message.qos and self._makes_room()):
             server = self._maker.server
@@ -279,11 +271,13 @@ class Sending:
                 return False
         return True
 
-    def _accept_at_once(self, message: OutgoingMessage) -> bool:
+    @enable_ki_protection
+    def accept_at_once(self, message: OutgoingMessage) -> bool:
         """Send a message if nothing is in its way, not even a look at what else might be due.
 
-        That is most of them; whatever is rare returns False, and goes the long way.
+        That is most of them; whatever is rare returns False, and is for `admit`.
         """
+        self._check_open()
         link = self._link
         if link is None or message.expires_at is not None:
             return False

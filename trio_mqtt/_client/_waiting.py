@@ -96,6 +96,13 @@ class Pacer:
         self._calls += 1
         return self._calls >= _MOST_CALLS or perf_counter() >= self._deadline
 
+    async def checkpoint(self) -> None:
+        """Do as said above, where a call more does not matter."""
+        if self.is_due():
+            await self.pause()
+        else:
+            await trio.lowlevel.checkpoint_if_cancelled()
+
     async def pause(self) -> None:
         """Let others have their turn."""
         await trio.lowlevel.checkpoint()
