@@ -30,7 +30,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test lint types docs pytest interop guards mutations broad-mutations test-lowest test-python bench bench-instructions format mosquitto strace valgrind clean
+.PHONY: help demo test lint types docs pytest interop guards mutations broad-mutations test-lowest test-python bench bench-many bench-instructions format mosquitto strace valgrind clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/\1\t\2/p' Makefile | expand -t 20
@@ -79,9 +79,15 @@ test-lowest: .venv-lowest/.installed mosquitto strace  ## the tests with the old
 test-python: .venv-$(VERSION)/.installed mosquitto strace  ## the tests with another PYTHON=python3.13
 	.venv-$(VERSION)/bin/python $(PYTEST) $(WORKERS) --ignore tests/interop tests
 
-bench: $(VENV)/.bench mosquitto  ## beside other clients, a quarter of an hour; writes docs/performance
+bench: $(VENV)/.bench mosquitto valgrind  ## beside other clients, a quarter of an hour; writes docs/performance
 	$(BIN)/python -m benchmarks.peers
 	$(BIN)/python -m benchmarks --page
+	$(BIN)/python -m benchmarks.instructions
+
+bench-many: $(VENV)/.bench  ## 10,000 idle clients, a million messages, payloads of 100 MB
+	$(BIN)/python -m benchmarks.idle
+	$(BIN)/python -m benchmarks.flat
+	$(BIN)/python -m benchmarks.memory
 
 bench-instructions: $(VENV)/.bench valgrind  ## instructions a message, beside what is stored
 	$(BIN)/python -m benchmarks.instructions

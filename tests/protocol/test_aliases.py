@@ -341,3 +341,17 @@ def test_what_waits_for_the_disk_leaves_in_the_order_in_which_aliases_were_given
         Publish(LONG, properties=Properties(topic_alias=1)),
         Publish("", properties=Properties(topic_alias=1)),
     ]
+
+
+@pytest.mark.parametrize("left", range(7))
+@pytest.mark.parametrize("largest", [100, 127, 128, 129, 130, 131, 150, 16_384, 16_390, 16_400])
+def test_no_alias_takes_a_packet_beyond_what_the_server_takes(largest: int, left: int) -> None:
+    """At the second use, for the bytes that are left where the packet has none."""
+    wire = granting(10, maximum_packet_size=largest)
+    plain = Publish(LONG, b"", 1, packet_id=1)
+    size = largest - left - len(encode(plain, MQTT_5)) - (largest > 129) - (largest > 16_386)
+    for payload in (b"", bytes(size)):
+        message = outgoing(1, payload, topic=LONG)
+        assert len(encode(Publish(LONG, payload, 1, packet_id=1), MQTT_5)) <= largest
+        assert wire.connection.sender.send_at_once(message)
+        assert sum(map(len, wire.connection.output.take())) <= largest
