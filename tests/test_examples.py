@@ -409,7 +409,8 @@ async def test_worker_that_is_stopped_finishes_what_it_has_in_hand(
             await worker.prints("a: stopped")
         await board.read_the_rest()
         in_hand = set(board.numbers)
-        assert {1, 2, 3} <= in_hand < set(range(12))
+        # Whether it had begun the next one as it was told to stop is a matter of luck.
+        assert {1, 2} <= in_hand < set(range(12))
         async with running("worker_pool.py", url, "a", prefix) as worker:
             await board.read(lambda: set(board.numbers) == set(range(12)))
             assert await worker.ends(signal.SIGINT) == 0

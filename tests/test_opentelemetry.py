@@ -22,6 +22,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from trio_mqtt import (
     MQTT_3_1_1,
     Message,
+    MessageDropped,
     PublishRejected,
     ReasonCode,
     open_client,
@@ -248,18 +249,17 @@ async def test_a_message_that_is_refused(server: Server, lab: Lab) -> None:
     async with open_client(server.url or "", instruments=[lab.telemetry()]) as client:
         with pytest.raises(PublishRejected):
             await client.publish("a", qos=1)
-        with trio.CancelScope() as scope:
-            scope.cancel()
-            await client.publish("b", qos=1)
+        with pytest.raises(MessageDropped):
+            await client.publish("b", qos=1, message_expiry=0)
     span = lab.span("publish a")
     assert span.status.status_code is StatusCode.ERROR
     assert "not authorized" in str(span.status.description)
     assert span.attributes is not None
     assert span.attributes["error.type"] == "trio_mqtt.PublishRejected"
     assert [event.name for event in span.events] == ["exception"]
-    cancelled = lab.span("publish b")
-    assert cancelled.attributes is not None
-    assert cancelled.attributes["error.type"] == "trio.Cancelled"
+    dropped = lab.span("publish b")
+    assert dropped.attributes is not None
+    assert dropped.attributes["error.type"] == "trio_mqtt.MessageDropped"
 
 
 async def test_nothing_is_added_without_an_sdk(server: Server) -> None:
@@ -453,9 +453,8 @@ async def test_metrics(server: Server, lab: Lab) -> None:
         server.authorize_publish = lambda _client_id, _packet: ReasonCode.NOT_AUTHORIZED
         with pytest.raises(PublishRejected):
             await client.publish("c", qos=1)
-        with trio.CancelScope() as scope:
-            scope.cancel()
-            await client.publish("d", qos=1)
+        with pytest.raises(MessageDropped):
+            await client.publish("d", qos=1, message_expiry=0)
     common = {
         "messaging.system": "mqtt",
         "server.address": "127.0.0.1",
@@ -463,15 +462,15 @@ async def test_metrics(server: Server, lab: Lab) -> None:
     }
     send = common | {"messaging.operation.name": "publish", "messaging.operation.type": "send"}
     refused = send | {"error.type": "trio_mqtt.PublishRejected"}
-    cancelled = send | {"error.type": "trio.Cancelled"}
+    dropped = send | {"error.type": "trio_mqtt.MessageDropped"}
     metrics = lab.metrics()
     sent = [(point.attributes, point.value) for point in metrics["messaging.client.sent.messages"]]
-    assert sent == [(send, 2), (refused, 1)]  # what was cancelled was not sent
+    assert sent == [(send, 2), (refused, 1)]  # what was dropped was not sent
     durations = metrics["messaging.client.operation.duration"]
     assert [(point.attributes, point.count) for point in durations] == [
         (send, 2),
         (refused, 1),
-        (cancelled, 1),
+        (dropped, 1),
     ]
     assert durations[0].explicit_bounds[0] == 0.005
     (consumed,) = metrics["messaging.client.consumed.messages"]
