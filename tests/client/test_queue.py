@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import tracemalloc
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -98,6 +99,38 @@ async def test_error(
             await delivery.wait()
         await client.publish("a", qos=1)
     assert len(received(server, Publish)) == 4
+
+
+async def test_who_tries_again_and_again_lets_others_run(
+    server: Server, autojump_clock: MockClock, offline: dict[str, Any]
+) -> None:
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with (
+        open_client(**offline, session=queue_of("error", queue=1)) as client,
+        client.open_publisher() as publisher,
+        trio.open_nursery() as nursery,
+    ):
+        await client.enqueue("a")
+        nursery.start_soon(others)
+        for send in (
+            partial(client.publish, "a", qos=1),
+            partial(client.enqueue, "a", qos=1),
+            partial(publisher.send, "a"),
+        ):
+            turns = 0
+            for _ in range(200):
+                with pytest.raises(QueueFull):
+                    await send()
+            assert turns > 1
+        nursery.cancel_scope.cancel()
+        server.accepting = True
 
 
 @bounds

@@ -224,7 +224,7 @@ class Sending:
         """
         self._check_open()
         gate = self._queue_gate if message.qos else self._output_gate
-        if not gate.is_open and not (message.qos and self._makes_room()):
+        if not gate.is_open and not (message.qos and await self._makes_room_or_pauses()):
             server = self._maker.server
             with self._valve:
                 await gate.wait()
@@ -250,6 +250,17 @@ class Sending:
         if not gate.is_open and not (message.qos and self._makes_room()):
             raise trio.WouldBlock
         self._accept(message)
+
+    async def _makes_room_or_pauses(self) -> bool:
+        """Make room as `_makes_room` does; but let others run before the queue is told to be full.
+
+        Else who tries again and again would keep everybody from making room.
+        """
+        try:
+            return self._makes_room()
+        except QueueFull:
+            await self.pacer.pause()
+            raise
 
     def _makes_room(self) -> bool:
         """Make room in the full queue, if that is what the Session wants.
