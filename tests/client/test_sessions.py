@@ -65,6 +65,7 @@ class TestKept:
             message = await messages.receive()
             assert (message.text(), message.attempt) == ("meanwhile", 1)
             message.ack()
+            await wait_all_tasks_blocked()  # else PUBREL meets a closed connection
         assert [each.clean_start for each in connects(server)] == [False, False]
         await wait_all_tasks_blocked()  # the server reads the last DISCONNECT
         # It was not told to end.
