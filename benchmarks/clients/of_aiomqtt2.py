@@ -8,7 +8,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.clients import subscribed
-from benchmarks.clients.workers import ask_each, share_out, time_each, trust
+from benchmarks.clients.workers import ask_each, on_asyncio, share_out, time_each, trust
 from benchmarks.jobs import REPLIES, TASKS, Job
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ def _open(job: Job) -> Any:  # noqa: ANN401 - it has types, but not in the envir
     return client
 
 
-async def _receive(job: Job) -> float:
+async def receive(job: Job) -> float:
+    """Take messages in a loop; each was acknowledged when it came."""
     count = 0
     async with _open(job) as client:
         start = perf_counter()
@@ -46,11 +47,6 @@ async def _receive(job: Job) -> float:
             if count == job.arriving:
                 break
         return perf_counter() - start
-
-
-def receive(job: Job) -> float:
-    """Take messages in a loop; each was acknowledged when it came."""
-    return asyncio.run(_receive(job))
 
 
 async def _publish(job: Job, tasks: int) -> float:
@@ -66,28 +62,25 @@ async def _publish(job: Job, tasks: int) -> float:
         return perf_counter() - start
 
 
-def publish(job: Job) -> float:
+async def publish(job: Job) -> float:
     """Await each at QoS 0; at QoS 1 and 2 several at a time."""
-    return asyncio.run(_publish(job, min(_AT_A_TIME, job.window)))
+    return await _publish(job, min(_AT_A_TIME, job.window))
 
 
-def tasks(job: Job) -> float:
+async def tasks(job: Job) -> float:
     """Await publishes in many tasks."""
-    return asyncio.run(_publish(job, TASKS))
+    return await _publish(job, TASKS)
 
 
-async def _latency(job: Job) -> list[float]:
+async def latency(job: Job) -> list[float]:
+    """Await one after the other."""
     topic, payload, qos = job.topic, job.payload, job.qos
     async with _open(job) as client:
         return await time_each(lambda: client.publish(topic, payload, qos), job.messages)
 
 
-def latency(job: Job) -> list[float]:
-    """Await one after the other."""
-    return asyncio.run(_latency(job))
-
-
-async def _request(job: Job) -> float:
+async def request(job: Job) -> float:
+    """Match replies by hand."""
     replies: asyncio.Queue[bytes] = asyncio.Queue()
     async with _open(job) as client:
         await client.subscribe(REPLIES)
@@ -108,29 +101,4 @@ async def _request(job: Job) -> float:
         return seconds
 
 
-def request(job: Job) -> float:
-    """Match replies by hand."""
-    return asyncio.run(_request(job))
-
-
-async def _connect(job: Job) -> float:
-    start = perf_counter()
-    for _ in range(job.messages):
-        async with _open(job):
-            pass
-    return perf_counter() - start
-
-
-def connect(job: Job) -> float:
-    """Connect and close."""
-    return asyncio.run(_connect(job))
-
-
-WORK: Final[Work] = {
-    "receive": receive,
-    "publish": publish,
-    "tasks": tasks,
-    "latency": latency,
-    "request": request,
-    "connect": connect,
-}
+WORK: Final[Work] = on_asyncio(_open, receive, publish, tasks, latency, request)

@@ -8,7 +8,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.clients import MessagesLost, subscribed
-from benchmarks.clients.workers import ask_each, share_out, time_each, trust
+from benchmarks.clients.workers import ask_each, on_asyncio, share_out, time_each, trust
 from benchmarks.jobs import REPLIES, TASKS, Job
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ def _open(job: Job) -> Any:  # noqa: ANN401 - it has types, but not in the envir
     )
 
 
-async def _receive(job: Job) -> float:
+async def receive(job: Job) -> float:
+    """Take messages in a loop, and acknowledge each in it, as its documentation does."""
     count = 0
     publish_packet = _aiomqtt.PublishPacket
     exactly_once = _aiomqtt.QoS.EXACTLY_ONCE
@@ -53,11 +54,6 @@ async def _receive(job: Job) -> float:
     if count < job.arriving:
         raise MessagesLost(job.arriving - count)
     return seconds
-
-
-def receive(job: Job) -> float:
-    """Take messages in a loop, and acknowledge each in it, as its documentation does."""
-    return asyncio.run(_receive(job))
 
 
 def _publisher(client: Any, job: Job, qos: int) -> Callable[[], Awaitable[object]]:  # noqa: ANN401
@@ -92,27 +88,24 @@ async def _publish(job: Job, tasks: int) -> float:
         return perf_counter() - start
 
 
-def publish(job: Job) -> float:
+async def publish(job: Job) -> float:
     """Await each at QoS 0; at QoS 1 and 2 several at a time."""
-    return asyncio.run(_publish(job, min(_AT_A_TIME, job.window)))
+    return await _publish(job, min(_AT_A_TIME, job.window))
 
 
-def tasks(job: Job) -> float:
+async def tasks(job: Job) -> float:
     """Await publishes in many tasks."""
-    return asyncio.run(_publish(job, TASKS))
+    return await _publish(job, TASKS)
 
 
-async def _latency(job: Job) -> list[float]:
+async def latency(job: Job) -> list[float]:
+    """Await one after the other."""
     async with _open(job) as client:
         return await time_each(_publisher(client, job, job.qos), job.messages)
 
 
-def latency(job: Job) -> list[float]:
-    """Await one after the other."""
-    return asyncio.run(_latency(job))
-
-
-async def _request(job: Job) -> float:
+async def request(job: Job) -> float:
+    """Match replies by hand."""
     replies: asyncio.Queue[bytes] = asyncio.Queue()
     async with _open(job) as client:
         identifiers = client.packet_ids
@@ -138,29 +131,4 @@ async def _request(job: Job) -> float:
         return seconds
 
 
-def request(job: Job) -> float:
-    """Match replies by hand."""
-    return asyncio.run(_request(job))
-
-
-async def _connect(job: Job) -> float:
-    start = perf_counter()
-    for _ in range(job.messages):
-        async with _open(job):
-            pass
-    return perf_counter() - start
-
-
-def connect(job: Job) -> float:
-    """Connect and close."""
-    return asyncio.run(_connect(job))
-
-
-WORK: Final[Work] = {
-    "receive": receive,
-    "publish": publish,
-    "tasks": tasks,
-    "latency": latency,
-    "request": request,
-    "connect": connect,
-}
+WORK: Final[Work] = on_asyncio(_open, receive, publish, tasks, latency, request)

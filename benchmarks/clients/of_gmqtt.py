@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.clients import subscribed
-from benchmarks.clients.workers import ask_each, time_each, trust
+from benchmarks.clients.workers import ask_each, on_asyncio, time_each, trust
 from benchmarks.jobs import REPLIES
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ async def _open(
     await client.disconnect()
 
 
-async def _receive(job: Job) -> float:
+async def receive(job: Job) -> float:
+    """Count in on_message; acknowledges before it calls that."""
     count = 0
     done = asyncio.Event()
     start = perf_counter()
@@ -64,12 +65,9 @@ async def _receive(job: Job) -> float:
         return perf_counter() - start
 
 
-def receive(job: Job) -> float:
-    """Count in on_message; acknowledges before it calls that."""
-    return asyncio.run(_receive(job))
-
-
-async def _publish(job: Job) -> float:
+async def publish(job: Job) -> float:
+    """Publish with as many in flight as the Server allows."""
+    logging.disable()
     topic, payload, qos = job.topic, job.payload, job.qos
     # It fails if more are in flight than the Server allows, and tells nobody but its storage of
     # acknowledgements.
@@ -96,13 +94,8 @@ async def _publish(job: Job) -> float:
         return perf_counter() - start
 
 
-def publish(job: Job) -> float:
-    """Publish with as many in flight as the Server allows."""
-    logging.disable()
-    return asyncio.run(_publish(job))
-
-
-async def _latency(job: Job) -> list[float]:
+async def latency(job: Job) -> list[float]:
+    """Wait until its storage has none unacknowledged."""
     storage = _storage.PersistentStorage()
     async with _open(job, storage) as client:
 
@@ -113,12 +106,8 @@ async def _latency(job: Job) -> list[float]:
         return await time_each(publish_one, job.messages)
 
 
-def latency(job: Job) -> list[float]:
-    """Wait until its storage has none unacknowledged."""
-    return asyncio.run(_latency(job))
-
-
-async def _request(job: Job) -> float:
+async def request(job: Job) -> float:
+    """Match replies by hand."""
     replies: asyncio.Queue[bytes] = asyncio.Queue()
     ready = asyncio.Event()
 
@@ -142,28 +131,4 @@ async def _request(job: Job) -> float:
         return await ask_each(send, replies, job.messages)
 
 
-def request(job: Job) -> float:
-    """Match replies by hand."""
-    return asyncio.run(_request(job))
-
-
-async def _connect(job: Job) -> float:
-    start = perf_counter()
-    for _ in range(job.messages):
-        async with _open(job):
-            pass
-    return perf_counter() - start
-
-
-def connect(job: Job) -> float:
-    """Connect and close."""
-    return asyncio.run(_connect(job))
-
-
-WORK: Final[Work] = {
-    "receive": receive,
-    "publish": publish,
-    "latency": latency,
-    "request": request,
-    "connect": connect,
-}
+WORK: Final[Work] = on_asyncio(_open, receive, publish, latency, request)

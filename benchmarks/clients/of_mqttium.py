@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.clients import subscribed
-from benchmarks.clients.workers import ask_each, share_out, time_each, trust
+from benchmarks.clients.workers import ask_each, on_asyncio, share_out, time_each, trust
 from benchmarks.jobs import MOST_IN_FLIGHT, REPLIES, TASKS, Job
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ async def _open(job: Job, on_message: Callable[[Any], None] | None = None) -> As
     await client.disconnect()
 
 
-async def _receive(job: Job) -> float:
+async def receive(job: Job) -> float:
+    """Count in on_message, which is faster than its iterator."""
     count = 0
     done = asyncio.Event()
 
@@ -60,12 +61,8 @@ async def _receive(job: Job) -> float:
         return perf_counter() - start
 
 
-def receive(job: Job) -> float:
-    """Count in on_message, which is faster than its iterator."""
-    return asyncio.run(_receive(job))
-
-
-async def _publish(job: Job) -> float:
+async def publish(job: Job) -> float:
+    """Publish with publish_many, and wait for what that returns."""
     async with _open(job) as client:
         message = _api.PublishMessage(job.topic, job.payload, qos=job.qos)
         start = perf_counter()
@@ -74,11 +71,6 @@ async def _publish(job: Job) -> float:
         if not job.qos:
             await (await client.publish(job.topic, job.payload, qos=1)).wait()
         return perf_counter() - start
-
-
-def publish(job: Job) -> float:
-    """Publish with publish_many, and wait for what that returns."""
-    return asyncio.run(_publish(job))
 
 
 async def _publish_in_turn(job: Job, *, timed: bool) -> float | list[float]:
@@ -96,17 +88,18 @@ async def _publish_in_turn(job: Job, *, timed: bool) -> float | list[float]:
         return perf_counter() - start
 
 
-def tasks(job: Job) -> float | list[float]:
+async def tasks(job: Job) -> float | list[float]:
     """Await publishes in many tasks."""
-    return asyncio.run(_publish_in_turn(job, timed=False))
+    return await _publish_in_turn(job, timed=False)
 
 
-def latency(job: Job) -> float | list[float]:
+async def latency(job: Job) -> float | list[float]:
     """Await one after the other."""
-    return asyncio.run(_publish_in_turn(job, timed=True))
+    return await _publish_in_turn(job, timed=True)
 
 
-async def _request(job: Job) -> float:
+async def request(job: Job) -> float:
+    """Match replies by hand."""
     replies: asyncio.Queue[bytes] = asyncio.Queue()
 
     def on_message(message: Any) -> None:  # noqa: ANN401 - of the library
@@ -122,29 +115,4 @@ async def _request(job: Job) -> float:
         return await ask_each(send, replies, job.messages)
 
 
-def request(job: Job) -> float:
-    """Match replies by hand."""
-    return asyncio.run(_request(job))
-
-
-async def _connect(job: Job) -> float:
-    start = perf_counter()
-    for _ in range(job.messages):
-        async with _open(job):
-            pass
-    return perf_counter() - start
-
-
-def connect(job: Job) -> float:
-    """Connect and close."""
-    return asyncio.run(_connect(job))
-
-
-WORK: Final[Work] = {
-    "receive": receive,
-    "publish": publish,
-    "tasks": tasks,
-    "latency": latency,
-    "request": request,
-    "connect": connect,
-}
+WORK: Final[Work] = on_asyncio(_open, receive, publish, tasks, latency, request)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.clients import subscribed
-from benchmarks.clients.workers import share_out, time_each, trust
+from benchmarks.clients.workers import on_asyncio, share_out, time_each, trust
 from benchmarks.jobs import MOST_IN_FLIGHT, TASKS, Job
 
 if TYPE_CHECKING:
@@ -23,7 +22,8 @@ def _open(job: Job) -> Any:  # noqa: ANN401 - it has types, but not in the envir
     )
 
 
-async def _receive(job: Job) -> float:
+async def receive(job: Job) -> float:
+    """Take messages in a loop; each was acknowledged when it came."""
     count = 0
     async with _open(job) as client:
         start = perf_counter()
@@ -34,11 +34,6 @@ async def _receive(job: Job) -> float:
                 if count == job.arriving:
                     break
             return perf_counter() - start
-
-
-def receive(job: Job) -> float:
-    """Take messages in a loop; each was acknowledged when it came."""
-    return asyncio.run(_receive(job))
 
 
 async def _publish(job: Job, tasks: int) -> float:
@@ -55,28 +50,25 @@ async def _publish(job: Job, tasks: int) -> float:
         return perf_counter() - start
 
 
-def publish(job: Job) -> float:
+async def publish(job: Job) -> float:
     """Await each at QoS 0; at QoS 1 and 2 several at a time, as it looks at no window."""
-    return asyncio.run(_publish(job, min(TASKS, job.window)))
+    return await _publish(job, min(TASKS, job.window))
 
 
-def tasks(job: Job) -> float:
+async def tasks(job: Job) -> float:
     """Await publishes in many tasks."""
-    return asyncio.run(_publish(job, TASKS))
+    return await _publish(job, TASKS)
 
 
-async def _latency(job: Job) -> list[float]:
+async def latency(job: Job) -> list[float]:
+    """Await one after the other."""
     topic, payload, qos = job.topic, job.payload, _zmqtt.QoS(job.qos)
     async with _open(job) as client:
         return await time_each(lambda: client.publish(topic, payload, qos=qos), job.messages)
 
 
-def latency(job: Job) -> list[float]:
-    """Await one after the other."""
-    return asyncio.run(_latency(job))
-
-
-async def _request(job: Job) -> float:
+async def request(job: Job) -> float:
+    """Send requests one after the other, each with a Response Topic of its own."""
     async with _open(job) as client:
         start = perf_counter()
         for _ in range(job.messages):
@@ -84,29 +76,4 @@ async def _request(job: Job) -> float:
         return perf_counter() - start
 
 
-def request(job: Job) -> float:
-    """Send requests one after the other, each with a Response Topic of its own."""
-    return asyncio.run(_request(job))
-
-
-async def _connect(job: Job) -> float:
-    start = perf_counter()
-    for _ in range(job.messages):
-        async with _open(job):
-            pass
-    return perf_counter() - start
-
-
-def connect(job: Job) -> float:
-    """Connect and close."""
-    return asyncio.run(_connect(job))
-
-
-WORK: Final[Work] = {
-    "receive": receive,
-    "publish": publish,
-    "tasks": tasks,
-    "latency": latency,
-    "request": request,
-    "connect": connect,
-}
+WORK: Final[Work] = on_asyncio(_open, receive, publish, tasks, latency, request)

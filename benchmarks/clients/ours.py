@@ -9,7 +9,7 @@ import trio
 
 import trio_mqtt
 from benchmarks.clients import subscribed
-from benchmarks.clients.workers import trust
+from benchmarks.clients.workers import connect_each, trust
 from benchmarks.jobs import MOST_IN_FLIGHT, TASKS, Job
 
 if TYPE_CHECKING:
@@ -118,17 +118,9 @@ def request(job: Job) -> float:
     return trio.run(_request, job)
 
 
-async def _connect(job: Job) -> float:
-    start = perf_counter()
-    for _ in range(job.messages):
-        async with _open(job):
-            pass
-    return perf_counter() - start
-
-
 def connect(job: Job) -> float:
     """Connect and close."""
-    return trio.run(_connect, job)
+    return trio.run(connect_each, job, _open)
 
 
 WORK: Final[Work] = {

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 from benchmarks.jobs import Job, correlation
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
+    from contextlib import AbstractAsyncContextManager
+
+    from benchmarks.clients import Work
 
 
 async def share_out(publish: Callable[[], Awaitable[object]], count: int, tasks: int) -> None:
@@ -52,6 +56,34 @@ async def ask_each(
         if await replies.get() != correlation(number):
             raise ValueError("the reply to another request")
     return perf_counter() - start
+
+
+async def connect_each(
+    job: Job, open_client: Callable[[Job], AbstractAsyncContextManager[object]]
+) -> float:
+    """Connect and close; the seconds of all, on Trio as on asyncio."""
+    start = perf_counter()
+    for _ in range(job.messages):
+        async with open_client(job):
+            pass
+    return perf_counter() - start
+
+
+def on_asyncio(
+    open_client: Callable[[Job], AbstractAsyncContextManager[object]],
+    *works: Callable[[Job], Coroutine[object, object, float | list[float]]],
+) -> Work:
+    """The works of a client, each by the name of the function that does it, and to connect."""
+
+    async def connect(job: Job) -> float:
+        return await connect_each(job, open_client)
+
+    def run(
+        work: Callable[[Job], Coroutine[object, object, float | list[float]]], job: Job
+    ) -> float | list[float]:
+        return asyncio.run(work(job))
+
+    return {work.__name__: partial(run, work) for work in (*works, connect)}
 
 
 def trust(job: Job) -> ssl.SSLContext | None:
