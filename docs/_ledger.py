@@ -46,7 +46,7 @@ def functions(tests: list[str]) -> list[tuple[str, int]]:
 
 def rows(version: str) -> list[tuple[str, str, str, list[tuple[str, int]] | str]]:
     """Identifier, section and words of each statement, and its tests or the reason for none."""
-    reasons = {**read_reasons("not-applicable.tsv"), **read_reasons("pending.tsv")}
+    reasons = read_reasons()
     found: list[tuple[str, str, str, list[tuple[str, int]] | str]] = []
     for name, statement in read_statements().items():
         if statement.version == version and must_be_shown(statement):

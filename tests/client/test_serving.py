@@ -70,6 +70,20 @@ def forever(seen: list[str]) -> Callable[[Message], Awaitable[None]]:
     return handler
 
 
+async def fails_to_serve(
+    responder: Client,
+    handler: Callable[[Message], Awaitable[Any]],
+    error: type[Exception],
+    words: str,
+    *,
+    task_status: trio.TaskStatus[Any],
+) -> None:
+    """Serve until the handler fails, as it has to."""
+    with pytest.raises(ExceptionGroup) as caught:
+        await responder.serve("ask", handler, task_status=task_status)
+    assert caught.group_contains(error, match=words)
+
+
 class TestServing:
     @pytest.mark.parametrize("qos", [0, 1, 2])
     async def test_what_the_handler_returns_is_the_reply(
@@ -318,13 +332,7 @@ class TestFailures:
             return {"not": "bytes"}
 
         async with trio.open_nursery() as nursery:
-
-            async def serving(task_status: Any) -> None:
-                with pytest.raises(ExceptionGroup) as caught:
-                    await responder.serve("ask", handler, task_status=task_status)
-                assert caught.group_contains(TypeError, match="not dict")
-
-            await nursery.start(serving)
+            await nursery.start(fails_to_serve, responder, handler, TypeError, "not dict")
             server.publish("ask", b"", 1, properties=ASKED)
 
     @pytest.mark.parametrize("error", [MQTTError, trio.ClosedResourceError])
@@ -337,13 +345,7 @@ class TestFailures:
             raise error("from elsewhere")
 
         async with trio.open_nursery() as nursery:
-
-            async def serving(task_status: Any) -> None:
-                with pytest.raises(ExceptionGroup) as caught:
-                    await responder.serve("ask", handler, task_status=task_status)
-                assert caught.group_contains(error, match="from elsewhere")
-
-            await nursery.start(serving)
+            await nursery.start(fails_to_serve, responder, handler, error, "from elsewhere")
             server.publish("ask", b"", 1)
 
     @pytest.mark.parametrize("protocol", [MQTT_3_1_1, MQTT_3_1])

@@ -16,12 +16,12 @@ pytestmark = pytest.mark.skipif(
 )
 
 DAEMON = """
-import os, time
+import os, signal
 if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:
         print(os.getpid(), flush=True)
-        time.sleep(60)
+        signal.pause()
     os._exit(0)
 os.wait()
 """

@@ -92,8 +92,10 @@ def must_be_shown(statement: Statement) -> bool:
     )
 
 
-def read_reasons(name: str) -> Mapping[str, str]:
-    """A table of identifiers, several in a row perhaps, and what is to be said of them."""
+def read_reasons() -> Mapping[str, str]:
+    """The statements that do not apply to a client library, and why."""
     return {
-        identifier: row["reason"] for row in _rows(name) for identifier in row["ids"].split(" ")
+        identifier: row["reason"]
+        for row in _rows("not-applicable.tsv")
+        for identifier in row["ids"].split(" ")
     }

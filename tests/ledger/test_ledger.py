@@ -18,8 +18,7 @@ MOST: Final = 5
 
 STATEMENTS: Final = read_statements()
 REQUIRED: Final = {name for name, each in STATEMENTS.items() if must_be_shown(each)}
-NOT_APPLICABLE: Final = read_reasons("not-applicable.tsv")
-PENDING: Final = read_reasons("pending.tsv")
+NOT_APPLICABLE: Final = read_reasons()
 MUTATIONS: Final = {
     name: row
     for path in sorted((HERE / "mutations").glob("*.toml"))
@@ -49,7 +48,7 @@ def test_the_tables_are_whole() -> None:
 
 
 def test_each_statement_is_shown_or_does_not_apply(tests: Mapping[str, list[str]]) -> None:
-    missing = REQUIRED - set(tests) - set(NOT_APPLICABLE) - set(PENDING)
+    missing = REQUIRED - set(tests) - set(NOT_APPLICABLE)
     assert sorted(missing) == []
 
 
@@ -60,11 +59,10 @@ def test_nothing_is_shown_that_no_standard_says(tests: Mapping[str, list[str]]) 
 def test_what_does_not_apply_is_not_shown_and_has_a_reason(
     tests: Mapping[str, list[str]],
 ) -> None:
-    for name, reason in {**NOT_APPLICABLE, **PENDING}.items():
+    for name, reason in NOT_APPLICABLE.items():
         assert name in REQUIRED, name
         assert name not in tests, name
         assert len(reason) >= SHORTEST_REASON, name
-    assert not set(NOT_APPLICABLE) & set(PENDING)
 
 
 def test_no_test_shows_more_than_a_few_statements(shown: list[Shown]) -> None:
@@ -92,8 +90,3 @@ def test_a_mutation_changes_what_stands_there_once(name: str) -> None:
     source = (ROOT / "trio_mqtt" / row["file"]).read_text(encoding="utf-8")
     assert source.count(row["code"]) == 1
     assert row["without"] != row["code"]
-
-
-@pytest.mark.xfail(bool(PENDING), reason=f"without a test: {' '.join(PENDING)}", strict=True)
-def test_nothing_is_pending() -> None:
-    assert sorted(PENDING) == []
