@@ -5,32 +5,32 @@ from __future__ import annotations
 import os
 import re
 import signal
-import sys
 from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
-from subprocess import PIPE, STDOUT
 from typing import TYPE_CHECKING, Final
 
 import pytest
 import trio
 
 import trio_mqtt
+from tests.examples.programs import (
+    ENVIRONMENT,
+    LONGEST_RUN,
+    command,
+    next_payload,
+    output_of,
+    running,
+)
 from tests.storage.support import query
 from trio_mqtt import ReasonCode
 from trio_mqtt.testing import Server, ServerLimits, open_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
+    from pathlib import Path
 
     from tests.servers import RealServer
     from trio_mqtt.packets import Publish
-
-EXAMPLES: Final = Path(__file__).parent.parent / "examples"
-LONGEST_RUN: Final = 15.0
-ENVIRONMENT: Final = {
-    name: value for name, value in os.environ.items() if name not in {"MQTT_URL", "COLUMNS"}
-} | {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8", "TERM": "xterm"}
 
 NOTHING_WRONG: Final = re.compile(
     r"readings, QoS 1:  (\d+) sent, \1 received, lost 0, doubled 0\n"
@@ -53,69 +53,6 @@ async def url(request: pytest.FixtureRequest, server: Server, mosquitto: RealSer
     address = mosquitto.url if request.param == "Mosquitto" else server.url
     assert address is not None
     return address
-
-
-def command(name: str, *arguments: str) -> list[str]:
-    return [sys.executable, str(EXAMPLES / name), *arguments]
-
-
-async def output_of(name: str, *arguments: str, status: int = 0, **environment: str) -> str:
-    """Run an example to its end, and return what it printed."""
-    with trio.fail_after(LONGEST_RUN):
-        process = await trio.run_process(
-            command(name, *arguments),
-            capture_stdout=True,
-            stderr=STDOUT,
-            check=False,
-            env=ENVIRONMENT | environment,
-        )
-    text = process.stdout.decode().replace("\r\n", "\n")
-    assert process.returncode == status, text
-    return text
-
-
-class Running:
-    """An example that runs."""
-
-    def __init__(self, process: trio.Process) -> None:
-        self._process = process
-        self._text = ""
-
-    async def prints(self, line: str) -> None:
-        """Wait until it has printed this."""
-        output = self._process.stdout
-        assert output is not None
-        while f"{line}\n" not in self._text:
-            data = await output.receive_some()
-            assert data, f"it ended after {self._text!r}"
-            self._text += data.decode()
-
-    async def ends(self, signal_number: int) -> int:
-        """End it with a signal, and return its exit status."""
-        self._process.send_signal(signal_number)
-        return await self._process.wait()
-
-
-@asynccontextmanager
-async def running(name: str, *arguments: str) -> AsyncGenerator[Running]:
-    """Run an example while the block runs."""
-    with trio.fail_after(LONGEST_RUN):
-        async with trio.open_nursery() as nursery:
-            start = partial(
-                trio.run_process,
-                command(name, *arguments),
-                stdout=PIPE,
-                check=False,
-                env=ENVIRONMENT,
-            )
-            process = await nursery.start(start)
-            yield Running(process)
-            nursery.cancel_scope.cancel()
-
-
-async def next_payload(messages: trio_mqtt.Subscription) -> str:
-    with trio.fail_after(LONGEST_RUN):
-        return (await messages.receive()).text()
 
 
 # -- the short ones ------------------------------------------------------------------------------
