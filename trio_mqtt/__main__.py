@@ -1,0 +1,27 @@
+"""``python -m trio_mqtt``, and the ``trio-mqtt`` command."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+from typing import Final
+
+_NEEDED: Final = ("click", "rich")
+_USAGE: Final = 2
+
+
+def main() -> None:
+    """Run the command line, or say what it lacks."""
+    if any(find_spec(name) is None for name in _NEEDED):
+        print(  # noqa: T201 - the command line is not there to do it
+            "trio-mqtt: the command line needs click and rich: pip install 'trio-mqtt[cli]'",
+            file=sys.stderr,
+        )
+        raise SystemExit(_USAGE)
+    from trio_mqtt._cli._main import main as run  # noqa: PLC0415 - it needs what was looked for
+
+    run(prog_name="trio-mqtt")
+
+
+if __name__ == "__main__":
+    main()

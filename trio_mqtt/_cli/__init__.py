@@ -1,0 +1,1 @@
+"""The ``trio-mqtt`` command, one module for each of its commands."""
