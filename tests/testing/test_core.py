@@ -31,6 +31,7 @@ from trio_mqtt.packets import (
 )
 from trio_mqtt.testing._broker import Broker
 from trio_mqtt.testing._connection import Connection
+from trio_mqtt.testing._history import History
 from trio_mqtt.testing._limits import ServerLimits
 from trio_mqtt.testing._log import PacketLog
 from trio_mqtt.testing._policy import (
@@ -65,7 +66,9 @@ def ignore() -> None:
 
 
 def make_broker(limits: ServerLimits | None = None) -> Broker:
-    return Broker(Lenient(limits or ServerLimits()), PacketLog(100, ignore), ignore)
+    return Broker(
+        Lenient(limits or ServerLimits()), PacketLog(100, ignore), History(ignore), ignore
+    )
 
 
 class Peer:

@@ -9,6 +9,7 @@ from types import FunctionType
 
 from trio_mqtt.testing._dialogue import Dialogue
 from trio_mqtt.testing._faults import After, Before, Ending, Faults, Place
+from trio_mqtt.testing._history import Acknowledged, Connected, Published, Subscribed
 from trio_mqtt.testing._holding import Held
 from trio_mqtt.testing._limits import ServerLimits
 from trio_mqtt.testing._log import LogEntry
@@ -42,6 +43,7 @@ from trio_mqtt.testing._steps import (
 from trio_mqtt.testing._subscriptions import Subscription
 
 __all__ = [
+    "Acknowledged",
     "After",
     "Authenticate",
     "AuthenticationStep",
@@ -50,6 +52,7 @@ __all__ = [
     "Before",
     "BeginAuthentication",
     "Close",
+    "Connected",
     "Dialogue",
     "Ending",
     "Expect",
@@ -65,6 +68,7 @@ __all__ = [
     "Outcome",
     "Pause",
     "Place",
+    "Published",
     "Reply",
     "Reset",
     "ScriptedPeer",
@@ -74,6 +78,7 @@ __all__ = [
     "ServerLimits",
     "SessionSnapshot",
     "Step",
+    "Subscribed",
     "Subscription",
     "WaitFor",
     "memory_stream_pair",

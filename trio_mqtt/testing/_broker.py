@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from trio_mqtt._enums import QoS, ReasonCode, RetainHandling
 from trio_mqtt._topics import TopicTree, split_share
 from trio_mqtt.packets import Publish
+from trio_mqtt.testing._history import Published
 from trio_mqtt.testing._session import ApplicationMessage, Delivery, Session, forwarded
 from trio_mqtt.testing._subscriptions import Subscription, SubscriptionIndex
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from trio_mqtt.packets import SubscriptionRequest
     from trio_mqtt.testing._connection import Connection
+    from trio_mqtt.testing._history import History
     from trio_mqtt.testing._holding import Held
     from trio_mqtt.testing._log import PacketLog
     from trio_mqtt.testing._policy import Policy
@@ -34,6 +36,7 @@ class Broker:
     Args:
         policy: its limits and who may do what.
         log: where packets are noted.
+        history: where is noted what clients do.
         on_timer: called when `next_timer` may have changed.
 
     Attributes:
@@ -42,9 +45,12 @@ class Broker:
         holds: the answers that are held back.
     """
 
-    def __init__(self, policy: Policy, log: PacketLog, on_timer: Callable[[], None]) -> None:
+    def __init__(
+        self, policy: Policy, log: PacketLog, history: History, on_timer: Callable[[], None]
+    ) -> None:
         self.policy = policy
         self.log = log
+        self.history = history
         self.sessions: dict[str, Session] = {}
         self.retained: dict[str, ApplicationMessage] = {}
         self.holds: list[Held] = []
@@ -103,6 +109,15 @@ class Broker:
         del self.sessions[session.client_id]
         self._publish_will(session, now)
 
+    def forget(self) -> None:
+        """Lose all Sessions, whose Wills are not published, and all retained messages."""
+        self.retained.clear()
+        for session in list(self.sessions.values()):
+            session.will = None
+            session.expiry = 0  # it ends with its connection
+            if session.connection is None:
+                self.end_session(session, 0)
+
     def granted_expiry(self, interval: int) -> int:
         """The Session Expiry Interval that a client gets when it asks for this one."""
         most = self.policy.limits.session_expiry_maximum
@@ -139,21 +154,41 @@ class Broker:
             retain=will.retain,
             properties=forwarded(will.properties),
         )
-        self.publish(packet, session.client_id, now)
+        self.publish(packet, session.client_id, now, will=True)
 
     # Messages
 
-    def publish(self, packet: Publish, publisher: str | None, now: float) -> ReasonCode:
+    def publish(
+        self, packet: Publish, publisher: str | None, now: float, *, will: bool = False
+    ) -> ReasonCode:
         """Take an Application Message and hand it to all Sessions that match.
 
         Args:
             packet: a PUBLISH whose Topic Name is complete.
             publisher: the Client Identifier of its publisher, or None.
             now: what time it is.
+            will: whether it is a Will Message.
 
         Returns:
             The Reason Code for PUBACK or PUBREC.
         """
+        reason_code = self._take(packet, publisher, now)
+        if publisher is not None:
+            self.history.add(
+                Published(
+                    client_id=publisher,
+                    topic=packet.topic,
+                    payload=packet.payload,
+                    qos=packet.qos,
+                    retain=packet.retain,
+                    will=will,
+                    reason_code=reason_code,
+                    properties=packet.properties,
+                )
+            )
+        return reason_code
+
+    def _take(self, packet: Publish, publisher: str | None, now: float) -> ReasonCode:
         authorize = self.policy.authorize_publish
         if authorize is not None and publisher is not None:
             reason_code = authorize(publisher, packet)

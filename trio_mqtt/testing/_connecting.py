@@ -10,6 +10,7 @@ from trio_mqtt._enums import MQTT_3_1_1, MQTT_5, Protocol, ReasonCode
 from trio_mqtt._errors import RemoteProtocolError
 from trio_mqtt.packets import NO_PROPERTIES, Auth, ConnAck, Connect, Properties
 from trio_mqtt.testing._broker import expiry_seconds
+from trio_mqtt.testing._history import Connected
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,6 +65,9 @@ class Authentication:
 
 def refuse(connection: Connection, reason_code: ReasonCode, protocol: Protocol) -> None:
     """Answer with a failure if this version can express it, and close (MQTT-3.2.2-7)."""
+    connection.broker.history.add(
+        Connected(client_id=connection.outbox.client_id, reason_code=reason_code)
+    )
     code = reason_code if protocol is MQTT_5 else _RETURN_CODES.get(reason_code)
     if code is not None:  # else MQTT-3.2.2-6 of MQTT 3.1.1: close without CONNACK
         connection.outbox.protocol = protocol
@@ -187,6 +191,7 @@ def _accept(
             authentication_data=proof.authentication_data,
         )
     connection.open(session, connect, protocol, properties.server_keep_alive, now)
+    broker.history.add(Connected(client_id=client_id, session_present=present))
     connection.outbox.answer(ConnAck(present, properties=properties))  # MQTT-3.2.2-2, -3
 
 

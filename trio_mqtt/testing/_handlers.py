@@ -29,12 +29,13 @@ from trio_mqtt.packets import (
 )
 from trio_mqtt.testing._broker import expiry_seconds
 from trio_mqtt.testing._connecting import handle_auth
+from trio_mqtt.testing._history import Acknowledged, Subscribed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from trio_mqtt.testing._connection import Connection
-    from trio_mqtt.testing._session import Session
+    from trio_mqtt.testing._session import Delivery, Session
 
 _R = ReasonCode
 
@@ -110,7 +111,20 @@ def _puback(connection: Connection, session: Session, packet: PubAck, _now: floa
         message = f"PUBACK {packet.packet_id} answers no PUBLISH"
         raise RemoteProtocolError(message, statement="MQTT-2.2.1-5")
     del session.unacknowledged[packet.packet_id]
+    _note_acknowledged(connection, delivery, packet)
     connection.outbox.acknowledged(packet.packet_id)
+
+
+def _note_acknowledged(connection: Connection, delivery: Delivery, packet: PubAck | PubRec) -> None:
+    connection.broker.history.add(
+        Acknowledged(
+            client_id=connection.client_id,
+            topic=delivery.message.topic,
+            payload=delivery.message.payload,
+            qos=delivery.qos,
+            reason_code=packet.reason_code,
+        )
+    )
 
 
 def _pubrec(connection: Connection, session: Session, packet: PubRec, _now: float) -> None:
@@ -118,6 +132,7 @@ def _pubrec(connection: Connection, session: Session, packet: PubRec, _now: floa
     delivery = session.unacknowledged.get(packet_id)
     if delivery is not None and delivery.qos == QoS.EXACTLY_ONCE:
         del session.unacknowledged[packet_id]
+        _note_acknowledged(connection, delivery, packet)
         if packet.reason_code.is_failure:  # MQTT-4.4.0-2
             connection.outbox.acknowledged(packet_id)
             return
@@ -160,6 +175,15 @@ def _subscribe(connection: Connection, session: Session, packet: Subscribe, now:
         is_new = connection.broker.subscribe(session, request, granted, identifier)
         made.append((request, is_new))
         codes.append(ReasonCode(granted))  # MQTT-3.8.4-7
+    for request, reason_code in zip(packet.requests, codes, strict=True):
+        connection.broker.history.add(
+            Subscribed(
+                client_id=session.client_id,
+                topic_filter=request.topic_filter,
+                qos=request.qos,
+                reason_code=reason_code,
+            )
+        )
     connection.outbox.answer(SubAck(packet.packet_id, tuple(codes)))  # MQTT-3.8.4-2, MQTT-3.9.3-1
     for request, is_new in made:
         connection.broker.send_retained(session, request, now, is_new=is_new)

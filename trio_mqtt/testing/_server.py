@@ -12,6 +12,7 @@ import trio
 
 from trio_mqtt._enums import MQTT_5, Protocol, ReasonCode
 from trio_mqtt.packets import NO_PROPERTIES, Packet, Properties, Publish, encode
+from trio_mqtt.testing._assertions import Assertions
 from trio_mqtt.testing._background import open_background
 from trio_mqtt.testing._broker import Broker
 from trio_mqtt.testing._holding import Answer, Held
@@ -74,7 +75,7 @@ def _snapshot(session: Session) -> SessionSnapshot:
     )
 
 
-class Server:
+class Server(Assertions):
     """A small but complete MQTT server for tests; `open_server` makes one.
 
     Attributes:
@@ -90,6 +91,7 @@ class Server:
     """
 
     def __init__(self, limits: ServerLimits, nursery: trio.Nursery) -> None:
+        super().__init__()
         self.limits = limits
         self.authenticate: Authenticate | None = None
         self.authentication_methods: dict[str, BeginAuthentication] = {}
@@ -98,10 +100,9 @@ class Server:
         self.accepting = True
         self.url: str | None = None
         self._nursery = nursery
-        self._changed = trio.lowlevel.ParkingLot()
         self._timers = trio.lowlevel.ParkingLot()
         self._log = PacketLog(_LOG_SIZE, self._note_change)
-        self._broker = Broker(self, self._log, self._note_timer)
+        self._broker = Broker(self, self._log, self._history, self._note_timer)
         self._links: set[Link] = set()
         nursery.start_soon(self._run_timers)
 
@@ -178,6 +179,40 @@ class Server:
             reset: break it, so that the client gets an error instead of the end of the stream.
         """
         self._link(client_id).drop(reset=reset)
+
+    @contextmanager
+    def outage(self, *, reset: bool = False, keep_state: bool = True) -> Generator[None]:
+        """The server is down while the block runs: all connections end, and none is made.
+
+        What it has taken from clients stays, as in a server with storage; a Will is due as after
+        any lost connection.
+
+        Args:
+            reset: break the connections, so that clients get an error instead of the end.
+            keep_state: False forgets all Sessions, with their Wills, and all retained messages.
+        """
+        accepting, self.accepting = self.accepting, False
+        if not keep_state:
+            self._broker.forget()
+        for link in tuple(self._links):
+            link.drop(reset=reset)
+        try:
+            yield
+        finally:
+            self.accepting = accepting
+
+    async def restart(
+        self, *, seconds: float = 1, reset: bool = False, keep_state: bool = True
+    ) -> None:
+        """Be down for some time, as in `outage`; cancelled, it is up again.
+
+        Args:
+            seconds: how long, by Trio's clock.
+            reset: as in `outage`.
+            keep_state: as in `outage`.
+        """
+        with self.outage(reset=reset, keep_state=keep_state):
+            await trio.sleep(seconds)
 
     def pause_reading(self, client_id: str) -> None:
         """Read nothing from this client until `resume_reading`; its Keep Alive stands still."""
@@ -291,9 +326,6 @@ class Server:
                 return link
         message = f"no client {client_id!r} is connected"
         raise KeyError(message)
-
-    def _note_change(self) -> None:
-        self._changed.unpark_all()
 
     def _note_timer(self) -> None:
         self._timers.unpark_all()
