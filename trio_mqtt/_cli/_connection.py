@@ -75,11 +75,13 @@ class Connection:
         url: the Server's, without a topic; credentials may stand in it: never show it.
         topic: what stood behind the server in the URL, or None.
         options: the other arguments of `open_client`.
+        session_file: the file that keeps the session, or None.
     """
 
     url: str = attrs.field(repr=False)
     topic: str | None
     options: OpenOptions = attrs.field(repr=False)
+    session_file: str | None = None
 
     def open(self, **changes: Any) -> AbstractAsyncContextManager[Client]:  # noqa: ANN401
         """`open_client` with these arguments; `changes` take the place of some."""
@@ -114,14 +116,14 @@ def current_connection() -> Connection:
     if any(kept.get(name) for name in _TLS_OPTIONS):
         scheme, colon, rest = url.partition(":")
         url = _WITH_TLS.get(scheme, scheme) + colon + rest
-        options["ssl_context"] = _ssl_context(kept)
+        options["ssl_context"] = make_context(kept)
     options.update(_credentials(kept))
     in_connect: Any = properties_of("connect")  # as _properties has it, they fit
     expiry = in_connect.pop("session_expiry", None)
     options.update(in_connect)
     options.update(_identity(kept, expiry))
     options["will"] = _will(kept)
-    return Connection(url=url, topic=topic, options=options)
+    return Connection(url=url, topic=topic, options=options, session_file=kept.get("session_file"))
 
 
 def _server_url(kept: Mapping[str, Any]) -> tuple[str, str | None]:
@@ -225,7 +227,8 @@ def _will(kept: Mapping[str, Any]) -> Will | None:
     )
 
 
-def _ssl_context(kept: Mapping[str, Any]) -> ssl.SSLContext:
+def make_context(kept: Mapping[str, Any]) -> ssl.SSLContext:
+    """Make the SSLContext that the options of TLS ask for, anew at each call."""
     cafile, capath = kept.get("cafile"), kept.get("capath")
     alpn = kept.get("tls_alpn")
     context = make_ssl_context(
