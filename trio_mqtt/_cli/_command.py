@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import signal
 import sys
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 _KEPT: Final = "trio_mqtt.options"
 _USER_PROPERTY: Final = "user-property"
+_RANGE: Final = re.compile(r"\s+\[[^][]*\bx\b[^][]*\]$")
 _SEPARATOR: Final = "\0"  # no argument of a program can hold one
 
 
@@ -44,6 +46,11 @@ class Option(click.Option):
             attributes = {"expose_value": False, "callback": _keep, **attributes}
         super().__init__(declarations, **attributes)
         self.section = section
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """Its line of the help, without the range that click writes in the way of programmers."""
+        record = super().get_help_record(ctx)
+        return None if record is None else (record[0], _RANGE.sub("", record[1]))
 
 
 def _keep(context: click.Context, parameter: click.Parameter, value: object) -> object:
