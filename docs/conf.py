@@ -33,11 +33,14 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinxcontrib_trio",
     "_diagrams",
+    "_figures",
     "_ledger",
     "_tables",
 ]
 exclude_patterns = ["_build"]
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
 html_title = f"trio_mqtt {release}"
 default_role = "py:obj"
 highlight_language = "python3"

@@ -1,0 +1,17 @@
+import paho.mqtt.client as mqtt
+
+client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
+client.tls_set(
+    ca_certs="authority.pem",
+    certfile="client.pem",
+    keyfile="client.key",
+    keyfile_password="open sesame",
+)
+client.connect("localhost", 8883)
+client.loop_start()
+info = client.publish("sensors/hall", "21.5", qos=1)
+info.wait_for_publish(timeout=10)
+if info.is_published():
+    print("acknowledged")
+client.disconnect()
+client.loop_stop()
