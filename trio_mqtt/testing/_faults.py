@@ -113,6 +113,16 @@ class Faults:
 NO_FAULTS = Faults()
 
 
+def check_midway(faults: Faults) -> None:
+    """Raise ValueError for faults that cannot begin on a connection that is open."""
+    if faults.refuse or faults.delay or faults.chunk is not None:
+        message = (
+            "an open connection can be cut or stalled; refuse, delay and chunk are for one that is "
+            "yet to be made: give them to add_faults"
+        )
+        raise ValueError(message)
+
+
 class _ByteMark:
     """Behind so many bytes."""
 
@@ -128,16 +138,26 @@ class _ByteMark:
 
 
 class _PacketMark:
-    """At a Control Packet, found by fixed headers alone (2.1): nothing has to be held back."""
+    """At a Control Packet, found by fixed headers alone (2.1): nothing has to be held back.
 
-    def __init__(self, place: Before | After) -> None:
-        self._wanted = PacketType[place.packet_type.__name__.upper()]
-        self._left = place.nth
+    Args:
+        place: where; None only follows the packets.
+    """
+
+    def __init__(self, place: Before | After | None) -> None:
+        self._wanted = 0 if place is None else PacketType[place.packet_type.__name__.upper()]
+        self._left = 0 if place is None else place.nth
         self._before = isinstance(place, Before)
         self._is_wanted = False  # the packet that is passing
         self._length = 0  # of its body, as far as known
         self._length_bytes: int | None = None  # how many came; None between packets
         self._body = 0  # bytes of it that are still to come
+
+    def join(self, other: _PacketMark) -> None:
+        """Go on where another one is, which may be inside a packet; that does not count."""
+        self._length = other._length
+        self._length_bytes = other._length_bytes
+        self._body = other._body
 
     def find(self, data: bytes) -> int | None:
         """Where in the next bytes the place is; None if it comes later."""
@@ -193,15 +213,25 @@ class Trap:
     """
 
     def __init__(self, *, cut: Place | None, stall: Place | None) -> None:
+        self._follower = _PacketMark(None)
+        self._marks: list[tuple[Action, _ByteMark | _PacketMark]] = []
+        self.set(cut=cut, stall=stall)
+
+    def set(self, *, cut: Place | None, stall: Place | None) -> None:
+        """Other places, counted from here on, take the place of those it has."""
+        self._marks.clear()
         places: tuple[tuple[Action, Place | None], ...] = (("cut", cut), ("stall", stall))
-        self._marks: list[tuple[Action, _ByteMark | _PacketMark]] = [
-            (action, _ByteMark(place) if isinstance(place, int) else _PacketMark(place))
-            for action, place in places
-            if place is not None
-        ]
+        for action, place in places:
+            if isinstance(place, int):
+                self._marks.append((action, _ByteMark(place)))
+            elif place is not None:
+                mark = _PacketMark(place)
+                mark.join(self._follower)
+                self._marks.append((action, mark))
 
     def spring(self, data: bytes) -> tuple[int, Action | None]:
         """How many of the next bytes pass, and what happens behind them."""
+        self._follower.find(data)
         size = len(data)
         happens: Action | None = None
         for action, mark in self._marks:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
@@ -47,6 +48,7 @@ class FaultyNetwork:
         self.port: int | None = None
         self._connect = connect
         self._faults = iter(faults)
+        self._added: deque[Faults] = deque()
         self._nursery = nursery
         self._is_down = False
         self._connections: list[NetworkConnection] = []
@@ -100,6 +102,29 @@ class FaultyNetwork:
             await self._changed.park()
 
     # Acting
+
+    def add_faults(self, *faults: Faults) -> None:
+        """The next connections suffer these, one each, before those given at the start.
+
+        Args:
+            faults: what the next connection suffers, the one behind it, and so on.
+        """
+        self._added.extend(faults)
+
+    def inject(self, faults: Faults) -> None:
+        """Let all connections that are open suffer these from now on; see `NetworkConnection`.
+
+        Args:
+            faults: where they are cut or stalled.
+
+        Raises:
+            ValueError: none is open, or the faults are for one that is yet to be made.
+        """
+        connections = [connection for connection in self._connections if connection.is_open]
+        if not connections:
+            raise ValueError("no connection is open; add_faults is for those yet to be made")
+        for connection in connections:
+            connection.inject(faults)
 
     def cut(self, ending: Ending = "reset") -> None:
         """Break all connections now, those that are being made too.
@@ -163,11 +188,14 @@ class FaultyNetwork:
     def _note_change(self) -> None:
         self._changed.unpark_all()
 
+    def _next_faults(self) -> Faults:
+        return self._added.popleft() if self._added else next(self._faults, NO_FAULTS)
+
     def _admit(self) -> NetworkConnection:
         """Begin a connection."""
         if self._nursery.cancel_scope.cancel_called:
             raise ConnectionRefusedError("the test network is closed")
-        faults = NO_FAULTS if self._is_down else next(self._faults, NO_FAULTS)
+        faults = NO_FAULTS if self._is_down else self._next_faults()
         number = len(self._connections) + 1
         connection = NetworkConnection(number, faults, self._note_change)
         self._connections.append(connection)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import trio
 
-from trio_mqtt.testing._faults import Trap
+from trio_mqtt.testing._faults import Trap, check_midway
 from trio_mqtt.testing._lane import Lane
 from trio_mqtt.testing._memory import MemoryStream, reset_stream
 
@@ -49,14 +49,16 @@ class NetworkConnection:
         self._scope = self._connecting = trio.CancelScope()
         self._streams: tuple[trio.abc.Stream, ...] = ()
         self._how: Ending | None = None  # both sides learn of the end; None if they know
+        self._trap_to_server = Trap(cut=faults.cut_to_server, stall=faults.stall_to_server)
+        self._trap_to_client = Trap(cut=faults.cut_to_client, stall=faults.stall_to_client)
         self._to_server = Lane(
-            Trap(cut=faults.cut_to_server, stall=faults.stall_to_server),
+            self._trap_to_server,
             faults.chunk,
             faults.delay,
             self,
         )
         self._to_client = Lane(
-            Trap(cut=faults.cut_to_client, stall=faults.stall_to_client),
+            self._trap_to_client,
             faults.chunk,
             faults.delay,
             self,
@@ -97,6 +99,23 @@ class NetworkConnection:
             ending: what both sides get, as in `Faults`.
         """
         self._end("cut", ending)
+
+    def inject(self, faults: Faults) -> None:
+        """Let it suffer these faults from now on, in place of those it had.
+
+        Bytes and packets count from now on, a packet that has begun to pass not among them. What is
+        stalled stays so.
+
+        Args:
+            faults: where it is cut or stalled.
+
+        Raises:
+            ValueError: the faults are for a connection that is yet to be made.
+        """
+        check_midway(faults)
+        self.faults = faults
+        self._trap_to_server.set(cut=faults.cut_to_server, stall=faults.stall_to_server)
+        self._trap_to_client.set(cut=faults.cut_to_client, stall=faults.stall_to_client)
 
     async def wait_ended(self) -> Outcome:
         """Wait until it has ended or was refused, and return how; cancelled, nothing happened."""
