@@ -13,7 +13,6 @@ from trio_mqtt._cli._connection import current_connection, make_context
 from trio_mqtt._cli._connection_options import SERVER_OPTIONS
 from trio_mqtt._cli._exit import Status
 from trio_mqtt._cli._output import make_console
-from trio_mqtt._cli.diagnosis.findings import Findings
 from trio_mqtt._cli.diagnosis.run import diagnose
 from trio_mqtt._cli.diagnosis.show import Printer, as_json
 from trio_mqtt._cli.diagnosis.target import Target
@@ -21,7 +20,7 @@ from trio_mqtt._topics import check_topic_name
 from trio_mqtt._transports.url import parse_url
 
 if TYPE_CHECKING:
-    from trio_mqtt._cli.diagnosis.findings import Step
+    from trio_mqtt._cli.diagnosis.findings import Findings, Step
 
 _OF_A_CONNECTION: Final = frozenset({"limits", "PINGREQ", "round trip"})
 """The steps after which there was a connection."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
@@ -113,6 +114,8 @@ class Findings:
         self.begin()
 
 
+_TERM: Final = re.compile(r" \([A-Z0-9_]+\)$")
+"""What OpenSSL calls a failure, which the library's errors have at their end."""
 _AS_OPTIONS: Final = (
     ("ssl_context=make_ssl_context(ca_file=...)", "--cafile"),
     ("ssl_context=make_ssl_context(certificate=..., key=...)", "--cert and --key"),
@@ -131,4 +134,7 @@ def split_error(error: BaseException, address: ServerAddress) -> tuple[str, str]
     for argument, option in _AS_OPTIONS:
         text = text.replace(argument, option)
     found, _, advice = text.partition("; ")
+    term = _TERM.search(advice)
+    if term is not None:
+        return found + term[0], advice[: term.start()]
     return found, advice

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -78,6 +78,7 @@ class Exchange:
         self._target = target
         self._client_id = target.client_id or make_client_id()
         self._told_websocket = False
+        self._protocol: Protocol = MQTT_5
         self._is_last = True
         self._try_older = False
 
@@ -88,12 +89,33 @@ class Exchange:
         )
         connack = None
         for protocol in protocols:
+            self._protocol = protocol
             self._is_last = protocol is protocols[-1]
             self._try_older = False
             connack = await self._attempt(protocol)
             if not self._try_older:
                 break
+        if connack is not None and self._leaves_a_session(connack):
+            await self._forget()
         return connack is not None
+
+    def _leaves_a_session(self, connack: ConnAck) -> bool:
+        """Whether there is a Session now that there was not before, and DISCONNECT ends none."""
+        is_new = self._target.client_id is not None and not connack.session_present
+        return is_new and self._protocol is MQTT_3_1_1
+
+    async def _forget(self) -> None:
+        """Connect once more, so that the Server forgets the Session."""
+        progress = _TimedProgress(self._target.address.name, is_silent=True)
+        with (
+            trio.move_on_after(self._target.timeout),
+            suppress(ConnectFailed, Ended, RemoteProtocolError),
+        ):
+            async with self._open(progress) as stream:
+                talk = Conversation(stream, MQTT_3_1_1)
+                packet = attrs.evolve(self._connect_packet(MQTT_3_1_1), clean_start=True)
+                await talk.connect(packet)
+                await talk.disconnect(Disconnect())
 
     async def _attempt(self, protocol: Protocol) -> ConnAck | None:
         """One connection, to its end; the answer if it was a good one."""
@@ -207,8 +229,7 @@ class Exchange:
     # -- what is told -------------------------------------------------------------------------
 
     def _tell_accepted(self, connack: ConnAck, protocol: Protocol) -> None:
-        kept = "goes on with a Session" if connack.session_present else "has no Session of it"
-        found = f"{protocol.title}: the server accepts the client, and {kept}"
+        found = f"{protocol.title}: the server accepts the client"
         details: dict[str, Detail] = {
             "protocol": protocol.title,
             "reason code": int(connack.reason_code),
@@ -216,9 +237,10 @@ class Exchange:
             "client identifier": self._client_id,
         }
         if self._target.client_id is not None:
+            kept = "goes on with the" if connack.session_present else "had no"
             self._findings.warn(
                 "CONNACK",
-                found,
+                f"{found}, and {kept} Session of {self._client_id!r}",
                 f"a client that is connected as {self._client_id!r} has lost its connection by "
                 "this; leave -i away to be sure",
                 details,

@@ -33,6 +33,7 @@ SOON: Final = 30
 """So many days before its end a certificate is worth a warning."""
 
 _DAY: Final = 86_400
+_UNITS: Final = (("year", 365.25 * _DAY), ("day", _DAY), ("hour", 3600), ("minute", 60))
 _WORDS: Final = 20
 """So much is quoted of what is not TLS."""
 _RECORDS: Final = (b"\x15\x03", b"\x16\x03")
@@ -254,7 +255,7 @@ def _moment(seconds: float) -> str:
 
 def _span(seconds: float) -> str:
     """About so long."""
-    for unit, size in (("day", _DAY), ("hour", 3600), ("minute", 60)):
+    for unit, size in _UNITS:
         number = int(seconds // size)
         if number:
             return f"{number} {unit}{'s' if number > 1 else ''}"
