@@ -29,3 +29,12 @@ def for_people(data: bytes | str) -> str:
     """Text that stands on one line, such as a Topic Name or an error."""
     text = data if isinstance(data, str) else data.decode(errors="backslashreplace")
     return _ACTING_OR_BREAKING.sub(_shown, text)
+
+
+def for_json(text: str) -> str:
+    """JSON in which what would act on a terminal is escaped, inside strings, as JSON does it."""
+    return _ACTING.sub(_escaped, text)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return f"\\u{ord(match[0]):04x}"
