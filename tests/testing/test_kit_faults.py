@@ -16,9 +16,15 @@ from trio_mqtt.testing import After, Before, Faults, open_network, open_server
 if TYPE_CHECKING:
     from trio.testing import MockClock
 
+    from trio_mqtt.testing import MemoryStream
     from trio_mqtt.testing._faults import Place
 
 PUBLISH = encode(Publish("a", b"0123456789"), MQTT_5)
+
+
+async def heard(stream: MemoryStream) -> tuple[bytes, str]:
+    with trio.fail_after(10):
+        return await read_all(stream)
 
 
 async def test_an_open_connection_is_cut_between_pubrec_and_pubrel(
@@ -57,7 +63,7 @@ async def test_places_count_from_now_on(
         network.inject(Faults(cut_to_server=place))
         await client.send_all(PUBLISH * 3)
         await client.send_eof()
-        assert await read_all(peers.ends[0]) == (
+        assert await heard(peers.ends[0]) == (
             PUBLISH * 2 + passed,
             "close" if place == After(PubRec) else "reset",
         )
@@ -73,7 +79,7 @@ async def test_a_packet_that_has_begun_does_not_count(
         await trio.testing.wait_all_tasks_blocked()
         network.connections[0].inject(Faults(cut_to_server=Before(Publish)))
         await client.send_all(PUBLISH[begun:] + PUBLISH)
-        assert await read_all(peers.ends[0]) == (PUBLISH * 2, "reset")
+        assert await heard(peers.ends[0]) == (PUBLISH * 2, "reset")
 
 
 async def test_the_other_direction_and_the_ending(autojump_clock: MockClock) -> None:
@@ -81,7 +87,7 @@ async def test_the_other_direction_and_the_ending(autojump_clock: MockClock) -> 
     async with open_network(peers.connect) as network, network.connect() as client:
         network.inject(Faults(cut_to_client=After(Publish), ending="close"))
         await peers.ends[0].send_all(PUBLISH * 2)
-        assert await read_all(client) == (PUBLISH, "close")
+        assert await heard(client) == (PUBLISH, "close")
 
 
 async def test_faults_replace_those_before(autojump_clock: MockClock) -> None:
@@ -94,7 +100,7 @@ async def test_faults_replace_those_before(autojump_clock: MockClock) -> None:
         network.inject(Faults())
         await client.send_all(PUBLISH)
         await client.send_eof()
-        assert await read_all(peers.ends[0]) == (PUBLISH, "close")
+        assert await heard(peers.ends[0]) == (PUBLISH, "close")
 
 
 @pytest.mark.parametrize("faults", [Faults(refuse=True), Faults(delay=1), Faults(chunk=1)])
