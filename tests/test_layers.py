@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 PACKAGE: Final = Path(trio_mqtt.__file__).parent
 
 LAYERS: Final = (
-    {"_errors", "_enums", "_topics", "events"},
+    {"_checks", "_errors", "_enums", "_topics", "events"},
     {"packets"},
     {"_protocol"},
     {"abc"},

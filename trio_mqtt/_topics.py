@@ -35,7 +35,7 @@ def why_not_a_topic_name(topic: str, wildcards: str = "MQTT-3.3.2-2") -> tuple[s
     if not topic:
         return "is empty", "MQTT-4.7.3-1"
     if "+" in topic or "#" in topic:
-        return "contains a wildcard character", wildcards
+        return "contains a wildcard character; only Topic Filters have + and #", wildcards
     return _why_not_a_string(topic)
 
 
@@ -81,7 +81,9 @@ def check_topic_name(topic: str, wildcards: str = "MQTT-3.3.2-2") -> None:
 
 
 def _not_a_str(value: object, what: str) -> TypeError:
-    return TypeError(f"{what} is a str, not {type(value).__name__}")
+    kind = type(value).__name__
+    hint = "; decode() makes one of it" if isinstance(value, bytes) else ""
+    return TypeError(f"{what} is a str, not {kind}{hint}")
 
 
 def check_topic_filter(topic_filter: str) -> None:

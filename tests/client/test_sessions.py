@@ -187,8 +187,8 @@ async def test_a_request_and_its_response_go_on_after_a_loss(
         ({"client_id": ""}, "needs a client_id"),
         ({"expiry": 0}, "expiry is 0"),
         ({"expiry": 0x1_0000_0000}, "expiry is"),
-        ({"queue": 0}, "queue and queue_bytes"),
-        ({"queue_bytes": 0}, "queue and queue_bytes"),
+        ({"queue": 0}, "queue is 0"),
+        ({"queue_bytes": 0}, "queue_bytes is 0"),
         ({"overflow": "drop_newest"}, "overflow is 'drop_newest'"),
     ],
 )

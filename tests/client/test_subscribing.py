@@ -198,7 +198,7 @@ class TestRefusals:
         (("a",), {"buffer": 0}, ValueError, "buffer"),
         (("a",), {"overflow": "explode"}, ValueError, "overflow"),
         (("a",), {"ack": "never"}, ValueError, "ack"),
-        (("a",), {"retain_handling": 3}, ValueError, "RetainHandling"),
+        (("a",), {"retain_handling": 3}, ValueError, "retain_handling is 3"),
     ],
 )
 async def test_what_is_refused_before_a_byte_is_sent(

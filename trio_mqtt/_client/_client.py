@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Literal, Unpack
 
 import trio
 from trio.lowlevel import checkpoint_if_cancelled, enable_ki_protection
 
+from trio_mqtt._checks import check_callable, check_whole, to_retain_handling
 from trio_mqtt._client._farewell import check_spoken, make_farewell
+from trio_mqtt._client._managing import manager
+from trio_mqtt._client._misuse import MadeByOpenClient
 from trio_mqtt._client._outgoing import (
     ACCEPTED,
     Delivery,
@@ -47,7 +49,7 @@ if TYPE_CHECKING:
     from trio_mqtt._protocol.server_info import ServerInfo
 
 
-class Client:
+class Client(MadeByOpenClient):
     """A connection to an MQTT Server; made by `open_client`.
 
     Its methods may be called from any task, inside the block of `open_client`.
@@ -107,7 +109,7 @@ class Client:
         """
         await self._supervisor.authenticating.reauthenticate()
 
-    @asynccontextmanager
+    @manager("client.events()", "events")
     async def events(self) -> AsyncGenerator[EventStream]:
         """Watch what happens to the client, beside messages, for the time of a block.
 
@@ -271,7 +273,7 @@ class Client:
     def _delivery(self, message: OutgoingMessage) -> Delivery:
         return Delivery(message, self._sending)
 
-    @asynccontextmanager
+    @manager("client.open_publisher(...)", "publisher")
     async def open_publisher(self, *, qos: int = 1) -> AsyncGenerator[Publisher]:
         """Open a publisher that does not wait for each acknowledgement.
 
@@ -349,7 +351,7 @@ class Client:
             qos=qos,
             no_local=no_local,
             retain_as_published=retain_as_published,
-            retain_handling=RetainHandling(retain_handling),
+            retain_handling=to_retain_handling(retain_handling),
             buffer=buffer,
             overflow=overflow,
             ack=ack,
@@ -477,8 +479,8 @@ class Client:
             MQTTError: the client failed.
             trio.ClosedResourceError: the client is closed.
         """
-        if limit < 1:
-            raise ValueError(f"limit is {limit!r}; at least 1 handler must be able to run")
+        check_callable("handler", handler, "an asynchronous function", or_none=False)
+        check_whole("limit", limit, 1)
         server = await self._supervisor.wait_known()
         if server.protocol is not MQTT_5:
             text = (

@@ -220,7 +220,9 @@ _HINTS: Final = {
     ReasonCode.NOT_AUTHORIZED: "; check username, password and what the server allows this client",
     ReasonCode.CLIENT_IDENTIFIER_NOT_VALID: "; choose another client_id",
     ReasonCode.UNSUPPORTED_PROTOCOL_VERSION: "; choose another protocol",
-    ReasonCode.SESSION_TAKEN_OVER: "; another client has connected with the same client_id",
+    ReasonCode.SESSION_TAKEN_OVER: (
+        "; another client has connected with the same client_id: give each one of its own"
+    ),
     ReasonCode.KEEP_ALIVE_TIMEOUT: "; nothing of ours came through in time",
 }
 """What to do about some Reason Codes."""

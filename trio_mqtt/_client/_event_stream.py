@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from trio_mqtt._client._misuse import OnlyAsync
 from trio_mqtt.events import PublishFailed, SessionReplaced
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ MOST_EVENTS: Final = 1000
 _logger = logging.getLogger("trio_mqtt")
 
 
-class EventStream:
+class EventStream(OnlyAsync):
     """Events from the moment on at which its block was entered; made by `Client.events`.
 
     At most 1,000 wait to be taken; then the oldest are dropped and counted.

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import attrs
-from attrs import validators
 
-from trio_mqtt._enums import QoS, RetainHandling
+from trio_mqtt import _checks
 from trio_mqtt._errors import LocalProtocolError
 from trio_mqtt._topics import check_topic_filter
 from trio_mqtt.packets import SubscriptionRequest
@@ -20,12 +19,6 @@ if TYPE_CHECKING:
 
 def _check_filter(_owner: object, _attribute: object, topic_filter: str) -> None:
     check_topic_filter(topic_filter)
-
-
-def _flag() -> bool | None:
-    return attrs.field(
-        default=None, kw_only=True, validator=validators.optional(validators.instance_of(bool))
-    )
 
 
 @attrs.frozen
@@ -50,12 +43,18 @@ class TopicFilter:
 
     topic_filter: str = attrs.field(validator=_check_filter)
     qos: int | None = attrs.field(
-        default=None, kw_only=True, converter=attrs.converters.optional(QoS)
+        default=None,
+        kw_only=True,
+        converter=attrs.converters.optional(_checks.to_qos),
     )
-    no_local: bool | None = _flag()
-    retain_as_published: bool | None = _flag()
+    no_local: bool | None = attrs.field(default=None, kw_only=True, validator=_checks.flag)
+    retain_as_published: bool | None = attrs.field(
+        default=None, kw_only=True, validator=_checks.flag
+    )
     retain_handling: int | None = attrs.field(
-        default=None, kw_only=True, converter=attrs.converters.optional(RetainHandling)
+        default=None,
+        kw_only=True,
+        converter=attrs.converters.optional(_checks.to_retain_handling),
     )
 
 
@@ -69,7 +68,7 @@ def subscription_requests(
     """
     requests: dict[str, SubscriptionRequest] = {}
     for each in topic_filters:
-        given = each if isinstance(each, TopicFilter) else TopicFilter(each)
+        given = each if isinstance(each, TopicFilter) else _as_filter(each)
         request = SubscriptionRequest(
             given.topic_filter,
             _or(given.qos, options.qos),
@@ -84,6 +83,17 @@ def subscription_requests(
             )
             raise LocalProtocolError(message)
     return tuple(requests.values())
+
+
+def _as_filter(given: str) -> TopicFilter:
+    if isinstance(cast("object", given), list | tuple | set | dict):
+        kind = type(given).__name__
+        message = (
+            f"a Topic Filter is a str, not {kind}; give several as client.subscribe(*topic_filters)"
+            ', one with options as TopicFilter("a/b", qos=1)'
+        )
+        raise TypeError(message)
+    return TopicFilter(given)
 
 
 def _or(own: int | None, general: int) -> int:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import attrs
 import trio
 
+from trio_mqtt._checks import call
 from trio_mqtt._client._redirecting import AllowList
 from trio_mqtt._errors import ConnectFailed
 from trio_mqtt._transports.opening import open_stream
@@ -82,12 +84,20 @@ class Itinerary:
         self._hops = 0
         if isinstance(url, str):
             url = [url]
+        given = cast("object", url)
+        if isinstance(given, bytes) or not (callable(given) or isinstance(given, Iterable)):
+            kind = type(url).__name__
+            message = (
+                f'url is a str such as "{DEFAULT_URL}", several of them, or an asynchronous '
+                f"function that returns one, not {kind}"
+            )
+            raise TypeError(message)
         if callable(url):
             self._make = url
         else:
             self._places = [self._place(each) for each in url]
             if not self._places:
-                message = "url is empty; give at least one URL of a server"
+                message = "url is empty; give at least one URL of a server, such as " + DEFAULT_URL
                 raise ValueError(message)
             if elsewhere is not None:
                 urls = [] if connector else [parse_url(each) for each in url]
@@ -133,7 +143,7 @@ class Itinerary:
         cause: OSError | None = None
         try:
             with trio.CancelScope(deadline=deadline):
-                return self._place(await self._make())
+                return self._place(await call("url", self._make))
         except OSError as error:
             why = str(error)
             cause = error

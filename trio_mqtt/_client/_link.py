@@ -133,6 +133,8 @@ class Link:
             what_happened = f"cannot connect to {self.name}, which broke the protocol"
             if not heard_before and data.startswith(_TLS_ALERT):
                 what_happened += " (it speaks TLS there; the URL has to begin with mqtts://)"
+            elif not heard_before and data.startswith(b"HTTP/"):
+                what_happened += " (it speaks HTTP there; with WebSocket the URL begins with ws://)"
             raise _told_of(error, what_happened) from error
         except _GONE as error:
             if isinstance(error.__cause__, ConnectFailed):  # the transport knows better
@@ -142,9 +144,10 @@ class Link:
             cause = error
         self.hung_up = not self._heard
         when = "in the middle of its answer" if self._heard else "before it sent a byte"
+        tls = ", without TLS" if self.name.startswith("mqtt://") and not self._heard else ""
         message = (
             f"cannot connect to {self.name}: the server {how} {when}{what}; is it an MQTT server, "
-            f"and does it speak {connection.protocol.title}?"
+            f"and does it speak {connection.protocol.title}{tls}?"
         )
         raise ConnectFailed(message, stage="CONNECT") from cause
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from trio.lowlevel import enable_ki_protection
 
+from trio_mqtt._client._misuse import Block
+
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
     from types import TracebackType
@@ -16,14 +18,17 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class _Protected(AbstractAsyncContextManager[T]):
+class _Managed(Block, AbstractAsyncContextManager[T]):
     """A context manager entered and left under KI protection; its block has none of it."""
 
-    def __init__(self, manager: AbstractAsyncContextManager[T]) -> None:
+    def __init__(self, manager: AbstractAsyncContextManager[T], call: str, target: str) -> None:
         self._manager = manager
+        self._call = call
+        self._target = target
 
     @enable_ki_protection
     async def __aenter__(self) -> T:
+        self._enter()
         return await self._manager.__aenter__()
 
     @enable_ki_protection
@@ -36,18 +41,29 @@ class _Protected(AbstractAsyncContextManager[T]):
         return await self._manager.__aexit__(exc_type, exc, traceback)
 
 
-def protected_manager(
-    function: Callable[P, AsyncGenerator[T]],
-) -> Callable[P, AbstractAsyncContextManager[T]]:
-    """As `contextlib.asynccontextmanager`, for what owns a nursery or a cancel scope.
+def manager(
+    call: str, target: str
+) -> Callable[[Callable[P, AsyncGenerator[T]]], Callable[P, AbstractAsyncContextManager[T]]]:
+    """As `contextlib.asynccontextmanager`, with messages that say how to use what it makes.
 
-    KeyboardInterrupt inside contextlib, on its way to the generator, would leave them open for
-    good. So it comes at checkpoints only, while the block is entered or left.
+    KeyboardInterrupt inside contextlib, on its way to the generator, would leave a nursery or a
+    cancel scope of that open for good. So it comes at checkpoints only, while the block is entered
+    or left.
+
+    Args:
+        call: how it is called, such as ``open_client(...)``.
+        target: the usual name of what the block gets.
     """
-    make = asynccontextmanager(function)
 
-    @wraps(make)
-    def make_protected(*args: P.args, **kwargs: P.kwargs) -> AbstractAsyncContextManager[T]:
-        return _Protected(make(*args, **kwargs))
+    def decorate(
+        function: Callable[P, AsyncGenerator[T]],
+    ) -> Callable[P, AbstractAsyncContextManager[T]]:
+        make = asynccontextmanager(function)
 
-    return make_protected
+        @wraps(make)
+        def make_managed(*args: P.args, **kwargs: P.kwargs) -> AbstractAsyncContextManager[T]:
+            return _Managed(make(*args, **kwargs), call, target)
+
+        return make_managed
+
+    return decorate

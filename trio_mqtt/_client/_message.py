@@ -131,7 +131,11 @@ class Message(IncomingMessage):
         Raises:
             UnicodeDecodeError: it is none.
         """
-        return self.payload.decode()
+        try:
+            return self.payload.decode()
+        except ValueError as error:
+            error.add_note(f"this is the payload of a message to {self.topic!r}")
+            raise
 
     def json(self) -> object:
         """The payload as JSON.
@@ -139,7 +143,11 @@ class Message(IncomingMessage):
         Raises:
             ValueError: it is none.
         """
-        value: object = json.loads(self.payload)
+        try:
+            value: object = json.loads(self.payload)
+        except ValueError as error:
+            error.add_note(f"this is the payload of a message to {self.topic!r}")
+            raise
         return value
 
     @enable_ki_protection

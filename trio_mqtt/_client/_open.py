@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Literal, cast
 
 import trio
 
+from trio_mqtt._checks import call
+from trio_mqtt._client._arguments import check_arguments, check_credentials
 from trio_mqtt._client._client import Client
 from trio_mqtt._client._hooks import Hooks
 from trio_mqtt._client._itinerary import DEFAULT_URL, Itinerary
-from trio_mqtt._client._managing import protected_manager
+from trio_mqtt._client._managing import manager
 from trio_mqtt._client._options import ConnectOptions
 from trio_mqtt._client._outgoing import own_instance
 from trio_mqtt._client._reconnecting import Reconnect
@@ -32,7 +34,7 @@ _RECONNECT = Reconnect()
 _logger = logging.getLogger("trio_mqtt")
 
 
-@protected_manager
+@manager("open_client(...)", "client")
 async def open_client(  # noqa: PLR0913 - the options of CONNECT, each by name
     url: str | Sequence[str] | Callable[[], Awaitable[str]] = DEFAULT_URL,
     *,
@@ -139,7 +141,8 @@ async def open_client(  # noqa: PLR0913 - the options of CONNECT, each by name
         ImportError: there is a `proxy`, and what that needs is not installed.
         ValueError: a URL cannot be read, a number is out of range, or two arguments exclude
             each other.
-        TypeError: an instrument is none.
+        TypeError: an argument is of another type.
+        RuntimeError: Trio does not run here, or this has been entered before.
         LocalProtocolError: the standard forbids what was asked for.
         FeatureNotSupported: the version of MQTT does not have it.
         ConnectFailed: no connection could be made; its `stage` says how far it came.
@@ -151,6 +154,18 @@ async def open_client(  # noqa: PLR0913 - the options of CONNECT, each by name
         StorageBusy: it is in use by another program.
         trio.BusyResourceError: the Session is in use by another client.
     """
+    check_arguments(
+        connector=connector,
+        client_id=client_id,
+        session=session,
+        protocol=protocol,
+        username=username,
+        password=password,
+        credentials=credentials,
+        will=will,
+        reconnect=reconnect,
+        on_session_lost=on_session_lost,
+    )
     if session is not None and client_id is not None:
         message = "give client_id or session, not both: a Session has its client_id"
         raise ValueError(message)
@@ -185,7 +200,7 @@ async def open_client(  # noqa: PLR0913 - the options of CONNECT, each by name
 
     async def find_credentials(place: Place) -> Credentials:
         if credentials is not None:
-            return await credentials()
+            return check_credentials(await call("credentials", credentials))
         return (
             place.username if username is None else username,
             place.password if password is None else password,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
-from attrs import validators
 
+from trio_mqtt import _checks
 from trio_mqtt._client._outgoing import to_bytes
 from trio_mqtt._client._versions import UnsupportedProperties, as_spoken
-from trio_mqtt._enums import MQTT_5, Protocol, QoS
+from trio_mqtt._enums import MQTT_5, Protocol
 from trio_mqtt._errors import FeatureNotSupported, LocalProtocolError
 from trio_mqtt._topics import check_topic_name
 from trio_mqtt.abc import AuthData, Authenticator
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 Credentials = tuple[str | None, str | bytes | None]
 """User Name and Password."""
 
-_MOST_TWO_BYTE = 65_535
-_MOST_FOUR_BYTE = 4_294_967_295
+_MOST_TWO_BYTE: Final = 65_535
+_MOST_FOUR_BYTE: Final = 4_294_967_295
 
 
 def _check_topic(_will: object, _attribute: object, topic: str) -> None:
@@ -64,12 +64,7 @@ def check_auth_protocol(protocol: Protocol) -> None:
         raise FeatureNotSupported(message)
 
 
-_TWO_BYTE = validators.and_(
-    validators.instance_of(int), validators.ge(0), validators.le(_MOST_TWO_BYTE)
-)
-_FOUR_BYTE = validators.and_(
-    validators.instance_of(int), validators.ge(0), validators.le(_MOST_FOUR_BYTE)
-)
+_FOUR_BYTE: Final = _checks.whole(0, _MOST_FOUR_BYTE, unit=" seconds")
 
 
 @attrs.frozen(kw_only=True)
@@ -99,11 +94,11 @@ class Will:
 
     topic: str = attrs.field(validator=_check_topic)
     payload: bytes | str = attrs.field(default=b"", repr=False, validator=_check_payload)
-    qos: int = attrs.field(default=0, converter=QoS)
+    qos: int = attrs.field(default=0, converter=_checks.to_qos)
     retain: bool = False
     delay: int = attrs.field(default=0, validator=_FOUR_BYTE)
     message_expiry: int | None = attrs.field(
-        default=None, validator=validators.optional(_FOUR_BYTE)
+        default=None, validator=attrs.validators.optional(_FOUR_BYTE)
     )
     content_type: str | None = None
     response_topic: str | None = None
@@ -149,22 +144,22 @@ class ConnectOptions:
 
     protocol: Protocol | None
     will: Will | None
-    keep_alive: int = attrs.field(validator=_TWO_BYTE)
-    connect_timeout: float = attrs.field(validator=validators.gt(0))
-    close_timeout: float = attrs.field(validator=validators.gt(0))
-    ping_timeout: float = attrs.field(validator=validators.gt(0))
-    ack_timeout: float | None = attrs.field(validator=validators.optional(validators.gt(0)))
-    unclaimed_timeout: float = attrs.field(validator=validators.gt(0))
-    receive_maximum: int = attrs.field(validator=[_TWO_BYTE, validators.ge(1)])
+    keep_alive: int = attrs.field(validator=_checks.whole(0, _MOST_TWO_BYTE, unit=" seconds"))
+    connect_timeout: float = attrs.field(validator=_checks.seconds())
+    close_timeout: float = attrs.field(validator=_checks.seconds())
+    ping_timeout: float = attrs.field(validator=_checks.seconds())
+    ack_timeout: float | None = attrs.field(validator=_checks.seconds(or_none=True))
+    unclaimed_timeout: float = attrs.field(validator=_checks.seconds())
+    receive_maximum: int = attrs.field(validator=_checks.whole(1, _MOST_TWO_BYTE))
     maximum_packet_size: int | None = attrs.field(
-        validator=validators.optional([_FOUR_BYTE, validators.ge(1)])
+        validator=_checks.whole(1, _MOST_FOUR_BYTE, unit=" bytes", or_none=True)
     )
-    topic_alias_maximum: int = attrs.field(validator=_TWO_BYTE)
+    topic_alias_maximum: int = attrs.field(validator=_checks.whole(0, _MOST_TWO_BYTE))
     use_topic_aliases: bool
     user_properties: UserProperties = attrs.field(converter=as_pairs)
     request_problem_information: bool
     unsupported_properties: UnsupportedProperties = attrs.field(
-        validator=validators.in_(("refuse", "leave_out"))
+        validator=_checks.choice("refuse", "leave_out")
     )
     auth: Authenticator | None = None
 

@@ -201,7 +201,8 @@ class MessageMaker:
     def _properties(self, options: PublishOptions, *, text: bool) -> bytes:
         unknown = options.keys() - PublishOptions.__annotations__.keys()
         if unknown:
-            message = f"publishing has no argument {min(unknown)!r}"
+            known = ", ".join(PublishOptions.__annotations__)
+            message = f"publishing has no argument {min(unknown)!r}; beside qos and retain: {known}"
             raise TypeError(message)
         properties = Properties(
             payload_format_indicator=1 if text else None,
@@ -225,13 +226,13 @@ class MessageMaker:
         if qos > server.maximum_qos:  # MQTT-3.2.2-11
             message = (
                 f"cannot publish at QoS {qos}: {self.server_name} granted a Maximum QoS of "
-                f"{int(server.maximum_qos)}"
+                f"{int(server.maximum_qos)}; use that"
             )
             raise FeatureNotSupported(message)
         if retain and not server.retain_available:  # MQTT-3.2.2-14
             message = (
                 f"cannot publish with retain: {self.server_name} has no retained messages "
-                "(Retain Available is 0)"
+                "(Retain Available is 0); leave out retain"
             )
             raise FeatureNotSupported(message)
         limit = server.maximum_packet_size or LARGEST_PACKET
@@ -243,7 +244,10 @@ class MessageMaker:
                     if server.maximum_packet_size is None
                     else f"and {self.server_name} granted a Maximum Packet Size of"
                 )
-                message = f"cannot publish: the packet would take {exact} bytes, {whose} {limit}"
+                message = (
+                    f"cannot publish: the packet would take {exact} bytes, {whose} {limit}; "
+                    "publish less at once, or let the server take more"
+                )
                 raise PacketTooLarge(message, size=exact, limit=limit)
 
 
@@ -281,8 +285,17 @@ def to_bytes(payload: object) -> bytes:
         except UnicodeEncodeError as error:
             message = f"the payload cannot be sent as UTF-8: {error.reason} at {error.start}"
             raise LocalProtocolError(message, statement="MQTT-1.5.4-1") from None
-    message = f"a payload is bytes, bytearray, memoryview or str, not {type(payload).__name__}"
+    kind = type(payload).__name__
+    hint = next((hint for kinds, hint in _PAYLOAD_HINTS if isinstance(payload, kinds)), "")
+    message = f"a payload is bytes, bytearray, memoryview or str, not {kind}{hint}"
     raise TypeError(message)
+
+
+_PAYLOAD_HINTS: Final[tuple[tuple[tuple[type, ...], str], ...]] = (
+    ((dict, list, tuple, bool), "; json.dumps(...) makes a str of it"),
+    ((int, float), "; str(...) makes one of it"),
+    ((type(None),), '; an empty one is b""'),
+)
 
 
 def result_of(message: OutgoingMessage, server_name: str) -> PublishResult:

@@ -6,8 +6,8 @@ import random
 from typing import TYPE_CHECKING, Final, Literal
 
 import attrs
-from attrs import validators
 
+from trio_mqtt import _checks
 from trio_mqtt._client._redirecting import AllowList, as_rule
 from trio_mqtt._enums import ReasonCode as Code
 from trio_mqtt._errors import ConnectFailed, ConnectionLost, ConnectRejected
@@ -54,18 +54,14 @@ class Reconnect:
     """
 
     initial: Initial = attrs.field(
-        default="fail", validator=validators.in_(("fail", "retry", "background"))
+        default="fail", validator=_checks.choice("fail", "retry", "background")
     )
-    delay: float = attrs.field(default=0.5, validator=validators.gt(0))
-    max_delay: float = attrs.field(default=60.0, validator=validators.gt(0))
-    stable_after: float = attrs.field(default=30.0, validator=validators.ge(0))
-    give_up_after: float | None = attrs.field(
-        default=None, validator=validators.optional(validators.gt(0))
-    )
+    delay: float = attrs.field(default=0.5, validator=_checks.seconds())
+    max_delay: float = attrs.field(default=60.0, validator=_checks.seconds())
+    stable_after: float = attrs.field(default=30.0, validator=_checks.seconds(zero=True))
+    give_up_after: float | None = attrs.field(default=None, validator=_checks.seconds(or_none=True))
     redirect: Callable[[str], str | None] = attrs.field(default=AllowList(()), converter=as_rule)
-    max_redirects: int = attrs.field(
-        default=5, validator=[validators.instance_of(int), validators.ge(0)]
-    )
+    max_redirects: int = attrs.field(default=5, validator=_checks.whole(0))
     independent_servers: bool = False
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
+from trio_mqtt import _checks
 from trio_mqtt._client._versions import as_spoken
 from trio_mqtt._enums import MQTT_5, QoS, ReasonCode, RetainHandling
 from trio_mqtt._errors import (
@@ -39,11 +40,9 @@ class SubscribeOptions:
     no_local: bool
     retain_as_published: bool
     retain_handling: int
-    buffer: int = attrs.field(validator=[attrs.validators.instance_of(int), attrs.validators.ge(1)])
-    overflow: Overflow = attrs.field(
-        validator=attrs.validators.in_(("wait", "drop_oldest", "drop_newest"))
-    )
-    ack: Ack = attrs.field(validator=attrs.validators.in_(("when_done", "manual", "on_receipt")))
+    buffer: int = attrs.field(validator=_checks.whole(1))
+    overflow: Overflow = attrs.field(validator=_checks.choice("wait", "drop_oldest", "drop_newest"))
+    ack: Ack = attrs.field(validator=_checks.choice("when_done", "manual", "on_receipt"))
     keep: bool | None
     user_properties: UserProperties = attrs.field(default=(), converter=as_pairs)
 
@@ -136,7 +135,7 @@ def check_subscription(
         FeatureNotSupported: the Server does not have what it needs.
     """
     if not requests:
-        message = "subscribe needs at least one Topic Filter"
+        message = 'subscribe needs at least one Topic Filter, such as "sensors/#"'
         raise LocalProtocolError(message, statement="MQTT-3.8.3-2")
     for request in requests:
         if request.qos not in (0, 1, 2):
@@ -144,7 +143,10 @@ def check_subscription(
             raise LocalProtocolError(message, statement="3.8.3.1")
         plain = SubscriptionRequest(request.topic_filter, request.qos)
         if server.protocol is not MQTT_5 and request != plain:
-            message = f"{server.protocol.title} subscriptions have no option but the QoS"
+            message = (
+                f"{server.protocol.title} subscriptions have no option but the QoS; leave out "
+                "no_local, retain_as_published and retain_handling, or use MQTT 5.0"
+            )
             raise FeatureNotSupported(message)
         check_available(request.topic_filter, server)
         _check_options(request, routes.get(request.topic_filter))
@@ -153,7 +155,9 @@ def check_subscription(
 def _check_options(request: SubscriptionRequest, route: Route | None) -> None:
     topic_filter = request.topic_filter
     if request.no_local and split_share(topic_filter)[0] is not None:
-        message = f"no_local cannot be used with the shared subscription {topic_filter!r}"
+        message = (
+            f"no_local cannot be used with the shared subscription {topic_filter!r}; leave it out"
+        )
         raise LocalProtocolError(message, statement="MQTT-3.8.3-4")
     if (
         route is not None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeVar
 import attrs
 import trio
 
+from trio_mqtt._checks import check_choice, check_kind, check_whole
 from trio_mqtt._client._session_records import KeptSubscriptions, UnclaimedRecords
 from trio_mqtt._enums import MQTT_5, Protocol
 from trio_mqtt._errors import MQTTError, StorageError
@@ -29,6 +30,7 @@ from trio_mqtt._protocol.records import (
 )
 from trio_mqtt._protocol.session import SessionState
 from trio_mqtt._storage.memory import MemoryStorage
+from trio_mqtt.abc import Storage
 
 if TYPE_CHECKING:
     import sqlite3
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     from trio_mqtt._client._message import Message
     from trio_mqtt._client._supervisor import Supervisor
     from trio_mqtt._protocol.server_info import ServerInfo
-    from trio_mqtt.abc import RecordKey, Storage
+    from trio_mqtt.abc import RecordKey
 
 T = TypeVar("T")
 QueueOverflow = Literal["wait", "error", "drop_oldest"]
@@ -83,6 +85,7 @@ class Session:
         clock: the wall clock, by which message expiry is measured between runs, in seconds.
 
     Raises:
+        TypeError: an argument is of another type.
         ValueError: an argument is out of range.
     """
 
@@ -98,18 +101,15 @@ class Session:
         overflow: QueueOverflow = "wait",
         clock: Callable[[], float] = time.time,
     ) -> None:
+        check_kind("client_id", client_id, str, "a str", or_none=False)
         if not client_id:
             message = "a Session needs a client_id: the server finds it by that"
             raise ValueError(message)
-        if not 1 <= expiry <= NEVER_EXPIRES:
-            message = f"expiry is {expiry!r}; it must be from 1 to 0xFFFFFFFF seconds"
-            raise ValueError(message)
-        if queue < 1 or queue_bytes < 1:
-            message = "queue and queue_bytes must be at least 1"
-            raise ValueError(message)
-        if overflow not in ("wait", "error", "drop_oldest"):
-            message = f'overflow is {overflow!r}; it must be "wait", "error" or "drop_oldest"'
-            raise ValueError(message)
+        check_whole("expiry", expiry, 1, NEVER_EXPIRES, unit=" seconds")
+        check_kind("storage", storage, Storage, 'a Storage, such as SQLiteStorage("session.db")')
+        check_whole("queue", queue, 1)
+        check_whole("queue_bytes", queue_bytes, 1)
+        check_choice("overflow", overflow, ("wait", "error", "drop_oldest"))
         self._client_id = client_id
         self._expiry = expiry
         self._storage = MemoryStorage() if storage is None else storage
@@ -209,7 +209,10 @@ class Session:
 
     def _claim(self) -> None:
         if self._in_use:
-            message = f"the Session {self._client_id!r} is in use by another client"
+            message = (
+                f"the Session {self._client_id!r} is in use by another client; leave the block of "
+                "that one first, or give each client a Session with a client_id of its own"
+            )
             raise trio.BusyResourceError(message)
         self._in_use = True
 

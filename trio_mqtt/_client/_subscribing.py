@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING
 
 import trio
 from trio.lowlevel import enable_ki_protection
 
 from trio_mqtt._client._filters import subscription_requests
+from trio_mqtt._client._misuse import Block
 from trio_mqtt._client._outgoing import own_instance
 from trio_mqtt._client._requests import (
     Grant,
@@ -43,22 +44,22 @@ if TYPE_CHECKING:
     from trio_mqtt._protocol.exchanges import Request
     from trio_mqtt._protocol.server_info import ServerInfo
 
-_WRONG_USE: Final = (
-    "client.subscribe(...) is an asynchronous context manager; write "
-    '"async with client.subscribe(...) as messages:"'
-)
 _logger = logging.getLogger("trio_mqtt")
 
 
-class SubscriptionManager:
+class SubscriptionManager(Block):
     """What `Client.subscribe` returns: subscribes on entry, unsubscribes on exit.
 
     Args:
         supervisor: of the client.
         topic_filters: what to subscribe to.
         options: how.
-        subscription: what gets the messages; None for a new one.
+        subscription: what gets the messages; None for a new one. With one it is used without
+            ``async with``.
     """
+
+    _call = "client.subscribe(...)"
+    _target = "messages"
 
     def __init__(
         self,
@@ -82,14 +83,9 @@ class SubscriptionManager:
         self._options = options
         self._joined: list[Route] = []
         self._given = subscription
+        self._entered = subscription is not None
         self._subscription: Subscription | None = None
         self._claimed: frozenset[Message] = frozenset()
-
-    def __await__(self) -> NoReturn:
-        raise TypeError(_WRONG_USE)
-
-    def __aiter__(self) -> NoReturn:
-        raise TypeError(_WRONG_USE)
 
     # -- entry --------------------------------------------------------------------------------
 
@@ -110,9 +106,7 @@ class SubscriptionManager:
     @enable_ki_protection
     async def __aenter__(self) -> Subscription:
         """Subscribe and wait for SUBACK; see `Client.subscribe`."""
-        if self._subscription is not None:
-            message = "this subscription was entered before; call client.subscribe again"
-            raise RuntimeError(message)
+        self._enter()
         server = await self._supervisor.wait_known()
         self.check(server)
         subscription, grants = self._begin()

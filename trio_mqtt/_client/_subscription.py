@@ -15,6 +15,7 @@ import trio
 from trio.lowlevel import checkpoint, checkpoint_if_cancelled, current_task, enable_ki_protection
 
 from trio_mqtt._client._buffer import Buffer, Overflow
+from trio_mqtt._client._misuse import OnlyAsync
 from trio_mqtt._client._outgoing import own_instance
 from trio_mqtt._enums import ReasonCode
 from trio_mqtt._topics import topic_matches
@@ -77,7 +78,7 @@ class SubscriptionStatistics:
     in_hand: int
 
 
-class Subscription:
+class Subscription(OnlyAsync):
     """Messages of one or more Topic Filters; made by `Client.subscribe`.
 
     Iterate over it, in as many tasks as you like: each message goes to one of them.

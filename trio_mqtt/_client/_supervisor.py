@@ -181,7 +181,9 @@ class Supervisor:
         if self.error is not None:
             raise own_instance(self.error)
         if self._closed:
-            message = f"the client of {self._name} is closed; use it inside its block"
+            message = (
+                f"the client of {self._name} is closed; use it inside the block of open_client"
+            )
             raise trio.ClosedResourceError(message)
 
     async def wait_known(self) -> ServerInfo:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 import attrs
 
+from trio_mqtt._checks import call
 from trio_mqtt._errors import ConnectFailed
 from trio_mqtt._transports.progress import Progress
 from trio_mqtt._transports.proxy_url import proxy_finder
@@ -201,7 +202,7 @@ async def _ask(
 ) -> T:
     """Have the caller make something anew; files being replaced may be gone or half written."""
     try:
-        return await make()
+        return await call(what, make)
     except (OSError, ValueError) as error:
         message = f"cannot connect to {address.name}: the callable `{what}` failed: {error}"
         raise ConnectFailed(message, stage=stage) from error

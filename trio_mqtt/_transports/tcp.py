@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import attrs
 import trio
@@ -73,7 +74,7 @@ async def connect_tcp(peer: Peer, progress: Progress) -> trio.SocketStream:
         raise _unresolved(peer, error) from error
     except OSError as error:
         message = (
-            f"cannot connect to {peer.purpose}: {error}; "
+            f"cannot connect to {peer.purpose}: {_why(error)}; "
             f"check the address, the port and that the {peer.kind} runs"
         )
         raise ConnectFailed(message, stage="connect") from error
@@ -95,6 +96,19 @@ async def look_up(peer: Peer, progress: Progress) -> list[str]:
     found = list(dict.fromkeys(str(entry[4][0]) for entry in entries))
     progress.note("found " + ", ".join(found))
     return found
+
+
+def _why(error: OSError) -> str:
+    """What the system says of the addresses of a host, each thing once."""
+    tried: tuple[BaseException, ...] = (error.__cause__ or error,)
+    if isinstance(tried[0], ExceptionGroup):
+        tried = cast("ExceptionGroup[Exception]", tried[0]).exceptions
+    return ", ".join(dict.fromkeys(map(_said, tried)))
+
+
+def _said(error: BaseException) -> str:
+    number = error.errno if isinstance(error, OSError) else None
+    return str(error) if number is None else os.strerror(number).lower()
 
 
 def _unresolved(peer: Peer, error: OSError | UnicodeError) -> ConnectFailed:

@@ -26,6 +26,15 @@ _KIND: Final = URLKind(
     title="server URL",
     ports={**DEFAULT_PORTS, UNIX: 0},
     otherwise="; use the arguments of open_client",
+    alike={
+        "tcp": "mqtt",
+        "ssl": "mqtts",
+        "tls": "mqtts",
+        "mqtt+ssl": "mqtts",
+        "http": "ws",
+        "https": "wss",
+        "unix": UNIX,
+    },
 )
 
 

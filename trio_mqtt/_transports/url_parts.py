@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(?=://)")
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x20\x7f]")
 _BAD_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_HOST_AND_PORT: Final = re.compile(r"[A-Za-z0-9.-]{1,100}(:[0-9]{1,5})?")
 _MOST_PORT: Final = 65_535
 
 
@@ -32,11 +33,13 @@ class URLKind:
         title: what it is, for messages.
         ports: the schemes, each with its usual port; 0 if there is neither host nor port.
         otherwise: what to do with credentials that a URL cannot hold, or empty.
+        alike: schemes that others use, each with the one of this kind that means the same.
     """
 
     title: str
     ports: Mapping[str, int]
     otherwise: str = ""
+    alike: Mapping[str, str] = attrs.Factory(dict[str, str])
 
     @property
     def example(self) -> tuple[str, int]:
@@ -101,13 +104,22 @@ def _scheme(url: str, kind: URLKind) -> str:
     match = _SCHEME.match(url)
     known = ", ".join(f"{scheme}://" for scheme in kind.ports)
     if match is None:
-        kind.refuse(f"no scheme; it has to begin with one of: {known}")
+        kind.refuse(f"no scheme; it has to begin with one of: {known}{_example(url, kind)}")
     scheme = match[0].lower()
     if scheme not in kind.ports:
-        kind.refuse(f"the scheme {scheme!r}; supported are: {known}")
+        same = kind.alike.get(scheme)
+        hint = "" if same is None else f"; write {same}:// instead"
+        kind.refuse(f"the scheme {scheme!r}; supported are: {known}{hint}")
     if _UNPRINTABLE.search(url):
         kind.refuse("a space or control character in it; write it as %20 or so")
     return scheme
+
+
+def _example(url: str, kind: URLKind) -> str:
+    """The URL that was probably meant, where the whole of it may be shown."""
+    if not _HOST_AND_PORT.fullmatch(url):
+        return ""
+    return f", as in {kind.example[0]}://{url}"
 
 
 def _split(url: str, kind: URLKind) -> SplitResult:
@@ -165,10 +177,10 @@ def split_place(parts: URLParts, kind: URLKind) -> tuple[str, int]:
     if not digits:
         return host.lower(), usual
     if not (digits.isascii() and digits.isdigit() and 1 <= int(digits[:6]) <= _MOST_PORT):
-        kind.refuse(
-            f"a port that is no number from 1 to {_MOST_PORT}; in a user name or password, "
-            "write / as %2F, ? as %3F, # as %23 and @ as %40"
-        )
+        hint = ""
+        if "@" in parts.path + parts.query:  # then what was taken for the port is a password
+            hint = "; in a user name or password, write / as %2F, ? as %3F, # as %23 and @ as %40"
+        kind.refuse(f"a port that is no number from 1 to {_MOST_PORT}{hint}")
     return host.lower(), int(digits)
 
 

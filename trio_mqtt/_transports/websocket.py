@@ -83,11 +83,12 @@ def check_headers(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes
     """Encode HTTP headers.
 
     Raises:
+        TypeError: one is no pair of str.
         ValueError: one cannot be sent, or is the library's to set. The text does not quote the
             value, which may be a secret.
     """
     encoded: list[tuple[bytes, bytes]] = []
-    for name, value in headers:
+    for name, value in map(_as_pair, headers):
         if not _NAME.fullmatch(name):
             message = f"{name!r} is not the name of an HTTP header"
             raise ValueError(message)
@@ -102,6 +103,16 @@ def check_headers(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes
             raise ValueError(message)
         encoded.append((name.encode("ascii"), value.encode("latin-1")))
     return encoded
+
+
+def _as_pair(header: object) -> tuple[str, str]:
+    match header:
+        case (str(name), str(value)):
+            return name, value
+        case _:  # not quoted: it may be a secret
+            kind = type(header).__name__
+            message = f"a header is a pair of str, not {kind}; a dict has them in its items()"
+            raise TypeError(message)
 
 
 def _host(address: ServerAddress) -> str:

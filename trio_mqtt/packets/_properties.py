@@ -188,6 +188,8 @@ def _write_one(row: PropertyRow, properties: Properties, where: int) -> bytes:
 
 def _write_value(row: PropertyRow, value: PropertyValue) -> bytes:
     if not isinstance(value, _TYPES[row.kind]):
+        if row.kind is PropertyKind.STRING_PAIR:
+            _as_pair(value)  # which says more
         message = f"{row.title} takes {_TYPES[row.kind].__name__}, not {type(value).__name__}"
         raise TypeError(message)
     if isinstance(value, tuple) and len(value) != 2:  # noqa: PLR2004 - a name and a value
