@@ -8,7 +8,6 @@ import attrs
 import trio
 
 from trio_mqtt._enums import MQTT_3_1_1, MQTT_5, ReasonCode
-from trio_mqtt._errors import RemoteProtocolError
 from trio_mqtt.packets import (
     ConnAck,
     Connect,
@@ -44,6 +43,10 @@ class Ended(Exception):
     disconnect: Disconnect | None = None
 
 
+class OutOfTurn(Exception):
+    """The Server sent a packet that has no place there."""
+
+
 class Conversation:
     """MQTT on a byte stream.
 
@@ -68,7 +71,8 @@ class Conversation:
 
         Raises:
             Ended: the Server closed instead.
-            RemoteProtocolError: it answered something else.
+            OutOfTurn: it sent another packet.
+            RemoteProtocolError: it answered what is no packet.
         """
         await self._send(connect)
         connack = await self._wait_for(ConnAck)
@@ -105,8 +109,8 @@ class Conversation:
                 raise Ended(disconnect=packet)
             if not skips_others:
                 name = type(packet).__name__.upper()
-                message = f"the server sent {name} where {wanted.__name__.upper()} has to come"
-                raise RemoteProtocolError(message)
+                message = f"the server sends {name} where {wanted.__name__.upper()} has to come"
+                raise OutOfTurn(message)
 
     async def _receive(self) -> Packet:
         while not self._packets:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import trio
 
-from trio_mqtt._cli.diagnosis.conversation import Conversation, Ended
+from trio_mqtt._cli.diagnosis.conversation import Conversation, Ended, OutOfTurn
 from trio_mqtt._cli.diagnosis.findings import split_error
 from trio_mqtt._cli.diagnosis.limits import check_limits
 from trio_mqtt._cli.diagnosis.other_schemes import find_scheme
@@ -109,7 +109,7 @@ class Exchange:
         progress = _TimedProgress(self._target.address.name, is_silent=True)
         with (
             trio.move_on_after(self._target.timeout),
-            suppress(ConnectFailed, Ended, RemoteProtocolError),
+            suppress(ConnectFailed, Ended, OutOfTurn, RemoteProtocolError),
         ):
             async with self._open(progress) as stream:
                 talk = Conversation(stream, MQTT_3_1_1)
@@ -139,6 +139,8 @@ class Exchange:
             await self._tell_silence(_STAGES.get(progress.stage, "TCP"), progress.missing)
         except Ended as ended:
             await self._ended(ended, talk)
+        except OutOfTurn as error:
+            findings.fail("CONNACK", str(error), _OTHERWISE)
         except RemoteProtocolError as error:
             await self._tell_nonsense(error, b"" if talk is None else talk.first)
         return None

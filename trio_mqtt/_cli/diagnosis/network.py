@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from ipaddress import ip_address
 from time import perf_counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import attrs
 import trio
@@ -147,7 +147,7 @@ async def _check_tcp(findings: Findings, peer: Peer, addresses: list[str], targe
                 stream = await trio.open_tcp_stream(one.address, peer.port)
             stream.socket.close()
         except (OSError, trio.TooSlowError) as error:
-            one.error = error.__cause__ or error
+            one.error = _reason(error)
         one.seconds = perf_counter() - begun
 
     attempts = [_Attempt(address) for address in addresses]
@@ -178,6 +178,15 @@ async def _check_tcp(findings: Findings, peer: Peer, addresses: list[str], targe
             what = "no address answers"
         findings.fail("TCP", f"port {peer.port}: {what}", _advise(first, peer, target), details)
     return len(wrong) < len(attempts)
+
+
+def _reason(error: BaseException) -> BaseException:
+    """What the system has said; Trio tells it as the cause, perhaps in a group."""
+    cause = error.__cause__ or error
+    if isinstance(cause, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", cause)
+        return group.exceptions[0]
+    return cause
 
 
 def _describe(attempt: _Attempt, timeout: float) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import trio
 
-from trio_mqtt._cli.diagnosis.conversation import Conversation, Ended
+from trio_mqtt._cli.diagnosis.conversation import Conversation, Ended, OutOfTurn
 from trio_mqtt._cli.diagnosis.handshakes import accept_anything
 from trio_mqtt._cli.diagnosis.target import make_client_id
 from trio_mqtt._enums import MQTT_3_1_1
@@ -60,6 +60,6 @@ async def _answers(target: Target, address: ServerAddress) -> bool:
             talk = Conversation(stream, MQTT_3_1_1)
             await talk.connect(Connect(client_id=make_client_id()))
             await talk.disconnect(Disconnect())
-    except (ConnectFailed, Ended, RemoteProtocolError):
+    except (ConnectFailed, Ended, OutOfTurn, RemoteProtocolError):
         return False
     return True
