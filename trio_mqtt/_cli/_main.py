@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 COMMANDS: Final = {
     "pub": "Publish messages: from the command line, files, or lines of standard input.",
+    "bench": "Measure how fast messages go through a server, and whether all arrive.",
     "doctor": "Look for what is wrong with a connection, and say how to mend it.",
     "sub": "Subscribe, and print what comes as text, JSON lines or a live tree.",
     "broker": "Run a small server on this machine, for development.",
