@@ -16,6 +16,7 @@ from trio_mqtt import (
     ConnectFailed,
     ConnectionLost,
     ConnectRejected,
+    LocalProtocolError,
     MQTTError,
     PublishRejected,
     SubscribeRejected,
@@ -64,6 +65,7 @@ _STATUSES: Final[Sequence[tuple[type[BaseException], Status]]] = (
     (PublishRejected, Status.REFUSED),
     (SubscribeRejected, Status.REFUSED),
     (UnsubscribeRejected, Status.REFUSED),
+    (LocalProtocolError, Status.USAGE),
     (MQTTError, Status.FAILED),
     (OSError, Status.FAILED),
     (ValueError, Status.USAGE),  # an argument of the library that is out of range

@@ -16,6 +16,7 @@ COMMANDS: Final = {
     "bench": "Measure how fast messages go through a server, and whether all arrive.",
     "doctor": "Look for what is wrong with a connection, and say how to mend it.",
     "sub": "Subscribe, and print what comes as text, JSON lines or a live tree.",
+    "request": "Publish a request and print the reply to it.",
     "broker": "Run a small server on this machine, for development.",
 }
 """Each command and its line in the help; it is `command` in the module named after it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -19,18 +18,9 @@ from trio_mqtt._cli._exit import Failure, Status
 from trio_mqtt._cli._progress import Progress
 from trio_mqtt._cli._properties import check_properties, properties_of
 from trio_mqtt._cli._receipts import Receipts
-from trio_mqtt._cli._sources import (
-    Item,
-    Source,
-    from_files,
-    from_standard_input,
-    from_texts,
-    lines_of,
-)
+from trio_mqtt._cli._sources import Item, Source, source_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from trio_mqtt import Client
 
 _MESSAGE: Final = "Message"
@@ -177,7 +167,7 @@ def command(  # noqa: PLR0913 - the options of the command line, each by name
     topic = topic or connection.topic
     if not topic:
         raise click.UsageError("give a topic with -t, or in the URL")
-    source = _source(messages, files, lines=lines, standard_input=standard_input, null=null)
+    source = source_of(messages, files, lines=lines, standard_input=standard_input, null=null)
     if lines and repeat != 1:
         raise click.UsageError("--repeat does not go with -l")
     properties = properties_of("publish")
@@ -195,29 +185,6 @@ def command(  # noqa: PLR0913 - the options of the command line, each by name
         show_progress=progress,
     )
     return run(partial(_publish, connection, job, properties_of("disconnect")))
-
-
-def _source(
-    messages: Sequence[str],
-    files: Sequence[str],
-    *,
-    lines: bool,
-    standard_input: bool,
-    null: bool,
-) -> Source:
-    kinds = [bool(messages), bool(files) and not lines, lines, standard_input, null]
-    if sum(kinds) != 1:
-        text = "give one of -m, -f, -l, -s and -n" + (
-            ": they are ways to say what to publish" if sum(kinds) else ", to say what to publish"
-        )
-        raise click.UsageError(text)
-    if messages:
-        return from_texts([os.fsencode(each) for each in messages])
-    if null:
-        return from_texts([b""])
-    if lines:
-        return lines_of(files)
-    return from_standard_input() if standard_input else from_files(files)
 
 
 async def _publish(connection: Connection, job: _Job, farewell: dict[str, Any]) -> int:

@@ -9,6 +9,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
 import attrs
+import click
 import trio
 
 from trio_mqtt._cli._exit import Failure
@@ -62,6 +63,32 @@ class Source:
                     yield attrs.evolve(item, begins_again=number > 0 and position == 0)
 
         return Source(again, None if self.size is None else self.size * times)
+
+
+def source_of(
+    messages: Sequence[str],
+    files: Sequence[str],
+    *,
+    lines: bool = False,
+    standard_input: bool,
+    null: bool,
+) -> Source:
+    """What ``-m``, ``-f``, ``-l``, ``-s`` and ``-n`` say; one of them.
+
+    Raises:
+        click.UsageError: it is none of them, or more.
+    """
+    kinds = (bool(messages), bool(files) and not lines, lines, standard_input, null)
+    if sum(kinds) != 1:
+        text = "give one of -m, -f, -l, -s and -n, to say what to publish"
+        raise click.UsageError(text)
+    if lines:
+        return lines_of(files)
+    if files:
+        return from_files(files)
+    if standard_input:
+        return from_standard_input()
+    return from_texts([os.fsencode(each) for each in messages] or [b""])
 
 
 def from_texts(payloads: Sequence[bytes]) -> Source:

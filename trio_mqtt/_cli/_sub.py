@@ -9,29 +9,22 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import click
-import trio
 
 from trio_mqtt import RetainHandling, SubscribeRejected, topic_matches
 from trio_mqtt._cli._command import Command, Option, run
 from trio_mqtt._cli._connection import Connection, current_connection
 from trio_mqtt._cli._connection_options import SERVER_OPTIONS, SESSION_OPTIONS, WILL_OPTIONS
-from trio_mqtt._cli._exit import Failure, Status
-from trio_mqtt._cli._formats import json_format, text_format
+from trio_mqtt._cli._exit import Status
 from trio_mqtt._cli._output import Output, note
+from trio_mqtt._cli._printing import PRINTING_OPTIONS, current_writer, sink_of, within
 from trio_mqtt._cli._properties import check_properties, properties_of
-from trio_mqtt._cli._template import Layout, compile_template
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from trio_mqtt import Client, Message, Subscription
-    from trio_mqtt._cli._template import Write
-
-    Sink = Callable[[Message, int], Awaitable[None]]
+    from trio_mqtt._cli._printing import Sink
 
 _WHAT: Final = "Subscription"
 _WHICH: Final = "Messages"
-_HOW: Final = "Output"
 _RETAIN_HANDLING: Final = {
     "always": RetainHandling.SEND_ON_SUBSCRIBE,
     "new": RetainHandling.SEND_IF_NEW,
@@ -76,7 +69,7 @@ def _flag(section: str, *names: str, help: str) -> Option:  # noqa: A002 - click
 @click.command(
     "sub",
     cls=Command,
-    shared=(SERVER_OPTIONS, WILL_OPTIONS, SESSION_OPTIONS),
+    shared=(PRINTING_OPTIONS, SERVER_OPTIONS, WILL_OPTIONS, SESSION_OPTIONS),
     params=[
         Option(
             ["-t", "--topic", "topics"],
@@ -152,28 +145,6 @@ def _flag(section: str, *names: str, help: str) -> Option:  # noqa: A002 - click
             metavar="PERCENT",
             help="Print only so many of a hundred messages, by chance.",
         ),
-        Option(
-            ["--format", "style"],
-            section=_HOW,
-            type=click.Choice(("text", "json", "tree")),
-            default="text",
-            metavar="STYLE",
-            help="text, json (a line for each message) or tree (live, on a terminal). [text]",
-        ),
-        _flag(_HOW, "-v", "--verbose", help="Print the topic before the payload."),
-        _flag(_HOW, "-N", "--no-eol", help="Print no line feed behind a payload."),
-        Option(
-            ["-F", "template"],
-            section=_HOW,
-            metavar="FORMAT",
-            help="Print messages so: '%t' is the topic, '%p' the payload; see the documentation.",
-        ),
-        _flag(_HOW, "--pretty", help="Write JSON in several lines."),
-        _flag(
-            _HOW,
-            "--parse",
-            help="With --format json, let a payload that is JSON stand there as JSON.",
-        ),
     ],
 )
 def command(  # noqa: PLR0913 - the options of the command line, each by name
@@ -192,12 +163,6 @@ def command(  # noqa: PLR0913 - the options of the command line, each by name
     retained_only: bool,
     remove_retained: bool,
     share: float,
-    style: str,
-    verbose: bool,
-    no_eol: bool,
-    template: str | None,
-    pretty: bool,
-    parse: bool,
 ) -> int:
     """Subscribe to topics and print what comes.
 
@@ -208,14 +173,10 @@ def command(  # noqa: PLR0913 - the options of the command line, each by name
     connection = current_connection()
     if connection.topic is not None:
         topics = (connection.topic, *topics)
-    _check(
-        (not topics and not unsubscribed, "give a topic filter with -t, or in the URL"),
-        (
-            style != "text" and (template is not None or verbose or no_eol),
-            "-F, -v and -N go with --format text only",
-        ),
-        (no_retained and retained_only, "-R and --retained-only leave nothing to print"),
-    )
+    if not topics and not unsubscribed:
+        raise click.UsageError("give a topic filter with -t, or in the URL")
+    if no_retained and retained_only:
+        raise click.UsageError("-R and --retained-only leave nothing to print")
     choice = _Choice(
         count=count,
         filtered_out=filtered_out,
@@ -232,6 +193,7 @@ def command(  # noqa: PLR0913 - the options of the command line, each by name
         **properties_of("subscribe"),
     }
     output = Output()
+    write = current_writer(output)
     subscriber = _Subscriber(
         connection=connection,
         topics=topics,
@@ -242,48 +204,13 @@ def command(  # noqa: PLR0913 - the options of the command line, each by name
         choice=choice,
         only_subscribes=exit_when_subscribed or not topics,
     )
-    if style == "tree":
-        if not output.is_terminal:
-            text = "--format tree needs a terminal to draw on; in a pipe, use text or json"
-            raise click.UsageError(text)
+    if write is None:
         from trio_mqtt._cli._tree import show_tree  # noqa: PLC0415 - it needs rich
 
         main = partial(show_tree, subscriber.run)
     else:
-        layout = Layout(output.is_terminal, pretty)
-        end = b"" if no_eol else b"\n"
-        if style == "json":
-            write = json_format(layout, parse=parse)
-        elif template is not None:
-            write = compile_template(template, layout, end)
-        else:
-            write = text_format(layout, verbose=verbose, end=end)
-        main = partial(subscriber.run, _sink(output, write))
-    return run(partial(_within, timeout, main), stop_is_success=count is None)
-
-
-def _check(*problems: tuple[bool, str]) -> None:
-    """Raise click.UsageError for the first problem that there is."""
-    for is_there, text in problems:
-        if is_there:
-            raise click.UsageError(text)
-
-
-def _sink(output: Output, write: Write) -> Sink:
-    async def sink(message: Message, at: int) -> None:
-        if data := write(message, at):
-            await output.write(data)
-
-    return sink
-
-
-async def _within(seconds: float | None, main: Callable[[], Awaitable[int]]) -> int:
-    """Run it, within the time of ``-W``."""
-    if seconds is None:
-        return await main()
-    with trio.move_on_after(seconds):
-        return await main()
-    raise Failure(f"timed out: the {seconds:g} s of -W are up", Status.TIMED_OUT)
+        main = partial(subscriber.run, sink_of(output, write))
+    return run(partial(within, timeout, main), stop_is_success=count is None)
 
 
 @attrs.frozen(kw_only=True)
