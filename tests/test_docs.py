@@ -19,6 +19,7 @@ import doctest
 import importlib
 import inspect
 import re
+import textwrap
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,7 +43,7 @@ PUBLIC_MODULES: Final = (
 )
 LONGEST_RUN: Final = 20.0
 
-INTRODUCTION: Final = re.compile(r"\s*(It prints:?)?\s*")
+INTRODUCTION: Final = re.compile(r"\s*(It prints:?|输出：)?\s*")  # noqa: RUF001 - Chinese
 LOCALHOST: Final = re.compile(r"mqtt://localhost(:1883)?\b")
 RST_BLOCK: Final = re.compile(r"\.\. code-block:: (\w+)\n\n((?:   .*\n|\n)+)")
 MARKDOWN_BLOCK: Final = re.compile(r"```(\w+)\n(.*?\n)```\n", re.DOTALL)
@@ -59,7 +60,7 @@ def blocks_of(text: str, suffix: str) -> list[tuple[str, list[str] | None]]:
     found: list[tuple[str, list[str] | None]] = []
     end = -1
     for match in pattern.finditer(text):
-        language, block = match[1], inspect.cleandoc(match[2])
+        language, block = match[1], textwrap.dedent(match[2]).strip()
         if language == "python":
             found.append((block, None))
             end = match.end()
