@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 COMMANDS: Final = {
     "pub": "Publish messages: from the command line, files, or lines of standard input.",
-    "bench": "Measure how fast messages go through a server, and whether all arrive.",
-    "doctor": "Look for what is wrong with a connection, and say how to mend it.",
     "sub": "Subscribe, and print what comes as text, JSON lines or a live tree.",
     "request": "Publish a request and print the reply to it.",
+    "bench": "Measure how fast messages go through a server, and whether all arrive.",
+    "doctor": "Look for what is wrong with a connection, and say how to mend it.",
     "broker": "Run a small server on this machine, for development.",
 }
 """Each command and its line in the help; it is `command` in the module named after it."""
