@@ -32,6 +32,7 @@ class Block:
     def _enter(self) -> None:
         """Refuse to be entered without Trio, or again."""
         if not trio.lowlevel.in_trio_task():
+            self._told = True
             raise RuntimeError(NO_TRIO)
         if self._entered:
             message = f"this {self._call} was entered before; call it again for another block"
@@ -61,9 +62,7 @@ class Block:
                 message = f"{type(self).__name__!r} object has no attribute {name!r}"
                 raise AttributeError(message, name=name, obj=self)
             self._told = True
-            message = (
-                f"{self._call} has no {name!r}, what its block gets may have; {self._advice()}"
-            )
+            message = f"{self._call} is a context manager and has no {name!r}; {self._advice()}"
             raise AttributeError(message, name=name, obj=self)
 
 
