@@ -90,6 +90,7 @@ def command(topic: str | None, qos: int, timeout: float, *, json_wanted: bool) -
         qos=qos,
         timeout=timeout,
     )
+    target.find_proxy()  # an error now, if the environment names none
     return run(partial(_look, target, json_wanted=json_wanted))
 
 

@@ -21,6 +21,8 @@ _HEIGHT: Final = 170
 _TOPS: Final = (60, 310)
 _COLOURS: Final = {"sent": "#b0b7bf", "received": "#1f77b4"}
 _MOST_BARS: Final = 120
+_ROOM: Final = 70
+"""What the numbers at both ends of an axis take."""
 _PLOT_WIDTH: Final = _WIDTH - _LEFT - _RIGHT
 
 
@@ -43,7 +45,8 @@ def draw(measured: Measurement) -> str:
 
 def _text(x: float, y: float, text: str, *, anchor: str = "start", weight: str = "normal") -> str:
     return (
-        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-weight="{weight}">'
+        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-weight="{weight}" '
+        f'stroke="white" stroke-width="3" paint-order="stroke">'
         f"{escape(text)}</text>"
     )
 
@@ -82,14 +85,13 @@ def _draw_rates(measured: Measurement, top: float) -> Iterator[str]:
         y = bottom - mark / marks[-1] * _HEIGHT
         yield _rule(_LEFT, y, _WIDTH - _RIGHT, y)
         yield _text(_LEFT - 6, y + 4, f"{mark:,.6g}", anchor="end")
+    scale = _HEIGHT / marks[-1]
     number = max(len(values) for values in scaled.values())
     for column, (name, values) in enumerate(scaled.items()):
         points = [
-            (
-                _LEFT + (index + 0.5) / max(1, number) * _PLOT_WIDTH,
-                bottom - value / marks[-1] * _HEIGHT,
-            )
+            (_LEFT + (index + end) / max(1, number) * _PLOT_WIDTH, bottom - value * scale)
             for index, value in enumerate(values)
+            for end in (0, 1)
         ]
         yield _line(points, _COLOURS[name])
         x = _WIDTH - _RIGHT - 150 + column * 70
@@ -123,6 +125,11 @@ def _draw_latencies(measured: Measurement, top: float) -> Iterator[str]:
             f'height="{size:.1f}" fill="{_COLOURS["received"]}"/>'
         )
     yield _rule(_LEFT, bottom, _WIDTH - _RIGHT, bottom, "#888888")
+    for power in range(math.ceil(low), math.floor(high) + 1):
+        x = across(10.0**power)
+        yield _rule(x, bottom, x, bottom + 5, "#888888")
+        if _LEFT + _ROOM < x < _WIDTH - _RIGHT - _ROOM:
+            yield _text(x, bottom + 16, f"{10 ** (power - 6):g} ms", anchor="middle")
     for number, part in enumerate(PERCENTILES):
         value = latencies.percentile(part)
         x, y = across(value), top + 10 + 14 * number

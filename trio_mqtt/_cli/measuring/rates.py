@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 MOST_SAMPLES: Final = 600
-"""When there are more, each two become one, and those to come last twice as long."""
+"""When there are so many, each two become one, and those to come last twice as long."""
 
 
 class Rates:
@@ -33,10 +33,7 @@ class Rates:
         self.sent.append(sent - self._last[0])
         self.received.append(received - self._last[1])
         self._last = sent, received
-        if len(self.sent) > MOST_SAMPLES:
-            # The newest has no partner; it is counted again with the next.
-            rest = self.sent.pop(), self.received.pop()
-            self._last = self._last[0] - rest[0], self._last[1] - rest[1]
+        if len(self.sent) == MOST_SAMPLES:
             self.sent, self.received = _pairs(self.sent), _pairs(self.received)
             self.interval *= 2
 
