@@ -101,6 +101,39 @@ class Buffer:
             self._windowed = deque()
         self._windowed.append(message)
 
+    def put_windowed_run(self, messages: list[Message]) -> int:
+        """Add messages that the Receive Maximum bounds; says how many, which is all."""
+        self.received += len(messages)
+        if self._windowed is _NONE:
+            self._windowed = deque()
+        self._windowed.extend(messages)
+        return len(messages)
+
+    def room_for(self, message: Message) -> int:
+        """How many messages like this one can be added before it is full."""
+        size = len(message.payload) + OVERHEAD
+        return min(self._most - 1 - len(self._loose), (MOST_BYTES - self.loose_bytes) // size)
+
+    def put_loose_run(self, messages: list[Message]) -> int:
+        """Add messages, no more than there is room for, as long as they do not fill it.
+
+        Returns:
+            How many were added.
+        """
+        if self._loose is _NONE:
+            self._loose = deque()
+        total = self.loose_bytes
+        count = 0
+        for message in messages:
+            total += len(message.payload) + OVERHEAD
+            if total >= MOST_BYTES:
+                break
+            self.loose_bytes = total
+            count += 1
+        self._loose.extend(messages if count == len(messages) else messages[:count])
+        self.received += count
+        return count
+
     def put_loose(self, message: Message) -> bool:
         """Add a message that nothing else bounds; one may be dropped for it, or be dropped.
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from trio_mqtt._client._valve import Valve
     from trio_mqtt._enums import ReasonCode
-    from trio_mqtt._protocol.connection import Connection
+    from trio_mqtt._protocol.connection import Connection, Event
 
 _JOINED: Final = 64 * 1024
 """Chunks are joined for sending up to about this many bytes; larger ones are not copied."""
@@ -60,6 +60,8 @@ class Link:
         ping_timeout: how long the Server may be silent after a PINGREQ, in seconds.
         ack_timeout: how long an acknowledgement may take, in seconds, or None.
         take: what takes each event, in order, by its class; may raise ConnectionLost.
+        take_run: takes as many events as it can at once, from this position on, and returns how
+            many; it is asked before `take`.
         progress: called when a batch of events was delivered and when output was sent.
 
     Attributes:
@@ -80,6 +82,7 @@ class Link:
         ping_timeout: float,
         ack_timeout: float | None,
         take: Mapping[type, Callable[..., object]],
+        take_run: Callable[[list[Event], int], int],
         progress: Callable[[], None],
     ) -> None:
         self.name = name
@@ -93,6 +96,7 @@ class Link:
         self._ack_timeout = ack_timeout
         self._output_is_low = Wakeup()
         self._take = take
+        self._take_run = take_run
         self._progress = progress
         self._scope = trio.CancelScope()
         self._last_sent = self._last_received = trio.current_time()
@@ -206,20 +210,27 @@ class Link:
         connection = self.connection
         valve = self._valve
         take = self._take
+        take_run = self._take_run
         progress = self._progress
         while True:
             # What came with CONNACK is looked at before more is read.
             while events := connection.next_events():
-                left = iter(events)
+                taken = 0
                 try:
-                    for event in left:
-                        take[event.__class__](event)
+                    while taken < len(events):
+                        run = take_run(events, taken)
+                        if run:
+                            taken += run
+                        else:
+                            event = events[taken]
+                            taken += 1
+                            take[event.__class__](event)
                         if valve.blockers and not valve.awaited:
                             progress()
                             await valve.wait()
                 finally:
                     # If the connection ends in a pause: what has happened has happened.
-                    for event in left:
+                    for event in events[taken:]:
                         with suppress(ConnectionLost):
                             take[event.__class__](event)
                 progress()

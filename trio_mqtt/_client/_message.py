@@ -11,7 +11,7 @@ from trio.lowlevel import enable_ki_protection
 from trio_mqtt._enums import MQTT_5, ReasonCode
 from trio_mqtt._errors import LocalProtocolError
 from trio_mqtt._protocol.exchanges import IncomingMessage
-from trio_mqtt.packets import Properties, PubAck, encode
+from trio_mqtt.packets import NO_PROPERTIES, Properties, PubAck, encode
 from trio_mqtt.packets._properties import as_pairs
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class SharedReceipt:
     accepted: bool = False
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, init=False)
 class Message(IncomingMessage):
     """An Application Message that a subscription received (3.3).
 
@@ -92,13 +92,43 @@ class Message(IncomingMessage):
         attempt: 1 when it is handed out first, 2 when it was left unsettled once, and so on.
     """
 
-    attempt: int = attrs.field(default=1, kw_only=True)
-    _arrival: int = attrs.field(default=0, init=False, repr=False)
-    _holder: Holder | None = attrs.field(default=None, init=False, repr=False)
-    _shared: SharedReceipt | None = attrs.field(default=None, init=False, repr=False)
-    _stored: int = attrs.field(default=0, init=False, repr=False)
+    attempt: int = 1
+    _arrival: int = attrs.field(default=0, repr=False)
+    _holder: Holder | None = attrs.field(default=None, repr=False)
+    _shared: SharedReceipt | None = attrs.field(default=None, repr=False)
+    _stored: int = attrs.field(default=0, repr=False)
     # Whether it is in a `with`; None if the loop has settled it, so that one would come too late.
-    _guarded: bool | None = attrs.field(default=False, init=False, repr=False)
+    _guarded: bool | None = attrs.field(default=False, repr=False)
+
+    # Written out, since attrs would look each default up that is no argument, for every message:
+    # a third of what a message costs.
+    def __init__(  # noqa: PLR0913, PLR0917 - the fields of a PUBLISH
+        self,
+        topic: str,
+        payload: bytes = b"",
+        qos: int = 0,
+        retain: bool = False,  # noqa: FBT001, FBT002 - as `Publish` has it
+        dup: bool = False,  # noqa: FBT001, FBT002
+        packet_id: int = 0,
+        properties: Properties = NO_PROPERTIES,
+        *,
+        attempt: int = 1,
+    ) -> None:
+        self.topic = topic
+        self.payload = payload
+        self.qos = qos
+        self.retain = retain
+        self.dup = dup
+        self.packet_id = packet_id
+        self.properties = properties
+        self.settled = None
+        self.stored_in = 0
+        self.attempt = attempt
+        self._arrival = 0
+        self._holder = None
+        self._shared = None
+        self._stored = 0
+        self._guarded = False
 
     @property
     def content_type(self) -> str | None:

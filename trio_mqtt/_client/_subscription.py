@@ -239,6 +239,26 @@ class Subscription(OnlyAsync):
             self._line.unpark()
             self._waited_for = bool(self._line)
 
+    def _room_for(self, message: Message) -> int:
+        """How many messages like this one of QoS 0 can be put in before it matters how many."""
+        return 0 if self._dropping else self._buffer.room_for(message)
+
+    def _put_run(self, run: list[Message], *, windowed: bool) -> int:
+        """Put several messages in, all of QoS 0 or none; says how many it took of them."""
+        buffer = self._buffer
+        if not windowed:
+            count = buffer.put_loose_run(run)
+        elif self._ack == "on_receipt":
+            return 0
+        else:
+            count = buffer.put_windowed_run(run)
+        for message in run:
+            message._holder = self
+        if self._waited_for and count:
+            self._line.unpark(count=count)
+            self._waited_for = bool(self._line)
+        return count
+
     def _note_full(self, *, dropping: bool) -> None:
         buffer = self._buffer
         if dropping and not self._dropping:  # once for a burst

@@ -274,6 +274,7 @@ class Supervisor:
             ping_timeout=self._options.ping_timeout,
             ack_timeout=self._options.ack_timeout,
             take=self._take,
+            take_run=self.deliveries.deliver_run,
             progress=self._progress,
         )
 
