@@ -111,6 +111,16 @@ def read(data: bytes) -> Packet:
     return packet
 
 
+def split(data: bytes) -> list[bytes]:
+    """The packets of these bytes, each by itself; all of them short."""
+    packets: list[bytes] = []
+    while data:
+        end = 2 + data[1]
+        packets.append(data[:end])
+        data = data[end:]
+    return packets
+
+
 def describe(data: bytes) -> str:
     """A packet in words."""
     packet = read(data)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 import attrs
 
-from tests.protocol.bounds import name_of, read
+from tests.protocol.bounds import name_of, read, split
 from trio_mqtt._enums import MQTT_5
 from trio_mqtt._protocol.journal import Journal, Work
 from trio_mqtt._protocol.output import Output
@@ -141,7 +141,7 @@ class End:
         what, which = step
         sent: list[bytes] = []
         if what == "write":
-            sent = self.output.take()
+            sent = [packet for data in self.output.take() for packet in split(data)]
             for data in sent:
                 self._watch_written(read(data))
         elif isinstance(which, bytes):

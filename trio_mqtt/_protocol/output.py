@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from trio_mqtt.packets._encoder import encode_pubacks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trio_mqtt._protocol.exchanges import IncomingMessage
+
+
+_PUBACK_SIZE: Final = 4
 
 
 def _nobody() -> None:
@@ -38,6 +43,7 @@ class Output:
         self._held: deque[tuple[bytes, int, IncomingMessage | None]] | None = None
         self._held_size = 0
         self._unwritten: list[IncomingMessage] = []
+        self._pubacks: list[IncomingMessage] = []  # to be written behind the chunks
 
     @property
     def ready(self) -> int:
@@ -54,6 +60,8 @@ class Output:
         """
         if self.closed:
             return
+        if self._pubacks:
+            self._write_pubacks()
         self.size += len(data)
         if self._held or after > self.committed:
             if self._held is None:
@@ -68,9 +76,29 @@ class Output:
         if settles is not None:
             self._unwritten.append(settles)
 
+    def append_puback(self, message: IncomingMessage) -> None:
+        """Add the PUBACK that accepts a message; those that come in a row are made at once."""
+        if self.closed:
+            return
+        if self._held or message.stored_in > self.committed:
+            self.append(encode_pubacks((message.packet_id,)), message.stored_in, message)
+            return
+        if not self._pubacks and not self._chunks:
+            self.on_ready()
+        self._pubacks.append(message)
+        self.size += _PUBACK_SIZE
+
+    def _write_pubacks(self) -> None:
+        messages = self._pubacks
+        self._pubacks = []
+        self._unwritten += messages
+        self._chunks.append(encode_pubacks([message.packet_id for message in messages]))
+
     def append_ahead(self, data: bytes) -> None:
         """Add the bytes of a packet that may overtake those that wait for a commit."""
         if not self.closed:
+            if self._pubacks:
+                self._write_pubacks()
             if not self._chunks:
                 self.on_ready()
             self.size += len(data)
@@ -91,6 +119,8 @@ class Output:
 
     def take(self) -> list[bytes]:
         """Everything that may be sent; it is the caller's to send from here on."""
+        if self._pubacks:
+            self._write_pubacks()
         chunks = self._chunks
         self._chunks = []
         self._unwritten.clear()
@@ -99,10 +129,11 @@ class Output:
 
     def take_unwritten(self) -> list[IncomingMessage]:
         """The messages whose acknowledgements nobody took; there is no way to send them now."""
-        unwritten = self._unwritten
+        unwritten = self._unwritten + self._pubacks
         if self._held is not None:
             unwritten += [each for _, _, each in self._held if each is not None]
         self._unwritten = []
+        self._pubacks = []
         self._held = None
         self._chunks = []
         self.size = self._held_size = 0

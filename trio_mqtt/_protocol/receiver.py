@@ -262,13 +262,12 @@ class Receiver:
         waiting = self._before_puback
         while waiting and (reason_code := waiting[0].settled) is not None:
             message = waiting.popleft()
-            packet_id = message.packet_id
             if reason_code or self._session.explanations is not None:
                 properties = self._explanation(message, reason_code)
-                encoded = self._encode(PubAck(packet_id, reason_code, properties))
-            else:  # MQTT-4.3.2-4
-                encoded = b"\x40\x02%c%c" % (packet_id >> 8, packet_id & 0xFF)
-            self._output.append(encoded, message.stored_in, message)
+                encoded = self._encode(PubAck(message.packet_id, reason_code, properties))
+                self._output.append(encoded, message.stored_in, message)
+            else:
+                self._output.append_puback(message)  # MQTT-4.3.2-4
 
     def _send_pubrecs(self) -> None:
         waiting = self._before_pubrec

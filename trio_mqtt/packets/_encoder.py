@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING, Final
 
 from trio_mqtt._enums import (
@@ -21,11 +22,13 @@ from trio_mqtt.packets._properties import NO_PROPERTIES, Properties, write_prope
 from trio_mqtt.packets._property_table import WILL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 _P = PacketType
 PUBLISH_FIRST_BYTE: Final = _P.PUBLISH << 4
 DUP_FLAG: Final = 0b1000
+_PUBACK: Final = int.from_bytes(bytes((_P.PUBACK << 4, 2, 0, 0)), "big")
+"""A PUBACK that has no Packet Identifier yet, and no Reason Code (3.4.2.1)."""
 _PREFIXES = {
     MQTT_3_1: b"\x00\x06MQIsdp\x03",
     MQTT_3_1_1: b"\x00\x04MQTT\x04",
@@ -170,6 +173,11 @@ def publish_header(  # noqa: PLR0913, PLR0917 - the parts of a PUBLISH, one by o
     length = len(topic) + len(properties) + payload_size
     varint = _wire.write_varint(length)
     return b"%c%b%b%b%b" % (first, varint, topic, properties, payload)
+
+
+def encode_pubacks(packet_ids: Sequence[int]) -> bytes:
+    """PUBACKs that accept the messages with these Packet Identifiers, one behind the other."""
+    return struct.pack(f">{len(packet_ids)}L", *[_PUBACK | each for each in packet_ids])
 
 
 def encode_topic(topic: str) -> bytes:
