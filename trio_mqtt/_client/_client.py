@@ -204,10 +204,13 @@ class Client(MadeByOpenClient):
             trio.ClosedResourceError: the client is closed.
         """
         sending = self._sending
+        plain = qos == 0 and not retain and not options
         if qos:
             await checkpoint_if_cancelled()  # waiting for the outcome lets others run
         else:
             await sending.pacer.checkpoint()
+        if plain and sending.send_plain(topic, payload):
+            return ACCEPTED
         message = sending.make(topic, payload, qos=qos, retain=retain, options=options)
         outcome = Outcome()
         message.listener = outcome

@@ -173,6 +173,10 @@ class InstrumentedSending(Sending):
         """Note that a message is not to be admitted; see `Sending.discard`."""
         self.hooks.call("message_completed", message, None, error)
 
+    def send_plain(self, topic: str, payload: Payload) -> bool:  # noqa: ARG002 - as the plain one
+        """Send nothing without a message to tell of; see `Sending`."""
+        return False
+
     def accept_at_once(self, message: OutgoingMessage) -> bool:  # noqa: ARG002 - as the plain one
         """Send no message by the short way, on which there is nothing to tell; see `Sending`."""
         return False

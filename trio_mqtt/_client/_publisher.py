@@ -68,16 +68,19 @@ class Publisher:
             trio.ClosedResourceError: the block of the publisher was left.
             MQTTError: the client has failed.
         """
-        if self._closed:
-            message = "the block of this publisher was left; send inside it"
-            raise trio.ClosedResourceError(message)
         sending = self._sending
         pacer = sending.pacer
         if pacer.is_due():
             await pacer.pause()
         else:
             await checkpoint_if_cancelled()
+        if self._closed:
+            message = "the block of this publisher was left; send inside it"
+            raise trio.ClosedResourceError(message)
         qos = self._qos
+        if qos == 0 and not retain and not options and sending.send_plain(topic, payload):
+            self.sent += 1
+            return
         outgoing = sending.make(topic, payload, qos=qos, retain=retain, options=options)
         if qos:
             outgoing.listener = self._listener

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from trio_mqtt._client._link import Link
+    from trio_mqtt._client._outgoing import Payload
     from trio_mqtt._client._session import Session
     from trio_mqtt._client._valve import Valve
     from trio_mqtt._protocol.server_info import ServerInfo
@@ -280,6 +281,23 @@ class Sending:
         while not self._queue_has_room():
             if not self._displace():
                 return False
+        return True
+
+    @enable_ki_protection
+    def send_plain(self, topic: str, payload: Payload) -> bool:
+        """Send a QoS 0 message that is like most, if nothing is in its way.
+
+        Returns:
+            Whether it was sent. Otherwise nothing has happened: it is for `make`.
+        """
+        self._check_open()
+        link = self._link
+        if link is None or not self._output_gate.is_open:
+            return False
+        packet = self._maker.make_plain(topic, payload)
+        if packet is None or not link.connection.sender.send_plain(packet):
+            return False
+        self.published += 1
         return True
 
     @enable_ki_protection

@@ -97,8 +97,6 @@ class Output:
     def append_ahead(self, data: bytes) -> None:
         """Add the bytes of a packet that may overtake those that wait for a commit."""
         if not self.closed:
-            if self._pubacks:
-                self._write_pubacks()
             if not self._chunks:
                 self.on_ready()
             self.size += len(data)

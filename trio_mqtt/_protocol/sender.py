@@ -41,7 +41,7 @@ MOST_QOS_2_BELOW_5: Final = 19
 Mosquitto closes the connection of a Client that sends another one while 20 are under way, be that
 of QoS 1 or 2.
 """
-_COPIED: Final = 1024
+MOST_COPIED: Final = 1024
 """A payload up to this size is one chunk with its header."""
 _AWAITING: Final = (SenderState.IDLE, SenderState.AWAITING_PUBACK, SenderState.AWAITING_PUBREC)
 """What a message awaits once it was sent, by QoS."""
@@ -139,6 +139,13 @@ class Sender:
         """Put a QoS 0 message into the output."""
         self._append_publish(message, dup=False)  # MQTT-4.3.1-1, MQTT-3.3.1-2
 
+    def send_plain(self, packet: bytes) -> bool:
+        """Put an encoded QoS 0 message into the output; False if it might have a Topic Alias."""
+        if self.aliases is not None:
+            return False
+        self._output.append(packet)
+        return True
+
     def send_at_once(self, message: OutgoingMessage) -> bool:
         """Take over a QoS 1 or 2 message and send it, if it need not wait for anything.
 
@@ -175,7 +182,7 @@ class Sender:
         payload = message.payload
         qos = message.qos
         size = len(payload)
-        copied = size <= _COPIED
+        copied = size <= MOST_COPIED
         topic = message.topic_field
         properties = message.properties
         if message.expires_at is not None:

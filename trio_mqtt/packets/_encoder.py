@@ -171,6 +171,8 @@ def publish_header(  # noqa: PLR0913, PLR0917 - the parts of a PUBLISH, one by o
         varint = _wire.write_varint(length)
         return b"%c%b%b%c%c%b%b" % (first, varint, topic, high, low, properties, payload)
     length = len(topic) + len(properties) + payload_size
+    if length < 128:  # noqa: PLR2004 - in one byte
+        return b"%c%c%b%b%b" % (first, length, topic, properties, payload)
     varint = _wire.write_varint(length)
     return b"%c%b%b%b%b" % (first, varint, topic, properties, payload)
 
