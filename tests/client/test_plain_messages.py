@@ -60,16 +60,20 @@ async def test_it_is_the_packet_that_it_would_be(
             Publish("a", b"x", properties=Properties(content_type="c")),
         ),
         (bytearray(b"x"), {}, Publish("a", b"x")),
-        (b"x", {"qos": False}, Publish("a", b"x")),
     ],
-    ids=["text", "retained", "with a property", "a bytearray", "false"],
+    ids=["text", "retained", "with a property", "a bytearray"],
 )
+@pytest.mark.parametrize("pipelined", [False, True])
 async def test_what_has_more_to_it_is_made(
-    server: Server, payload: trio_mqtt.Payload, options: Any, expected: Publish
+    server: Server, payload: trio_mqtt.Payload, options: Any, expected: Publish, pipelined: bool
 ) -> None:
-    async with open_once(connector=server.connect) as client:
+    async with (
+        open_once(connector=server.connect) as client,
+        client.open_publisher(qos=0) as publisher,
+    ):
+        publish = publisher.send if pipelined else client.publish
         await client.publish("a", b"first")
-        await client.publish("a", payload, **options)
+        await publish("a", payload, **options)
     assert received(server, Publish)[1] == expected
 
 

@@ -20,9 +20,8 @@ from trio_mqtt._errors import (
     UserProperties,
 )
 from trio_mqtt._protocol.exchanges import OutgoingMessage
-from trio_mqtt._protocol.sender import MOST_COPIED
 from trio_mqtt.packets import NO_PROPERTIES, Properties
-from trio_mqtt.packets._encoder import encode_publish_properties, encode_topic, publish_header
+from trio_mqtt.packets._encoder import encode_publish_properties, encode_topic
 from trio_mqtt.packets._properties import read_properties
 from trio_mqtt.packets._wire import LARGEST_PACKET
 
@@ -172,20 +171,16 @@ class MessageMaker:
             message.expiry_at = _expiry_position(properties)
         return message
 
-    def make_plain(self, topic: str, payload: Payload) -> bytes | None:
-        """The bytes of a QoS 0 message that has nothing but these; None if there is more to check.
+    def topic_of_plain(self, topic: str, size: int) -> bytes | None:
+        """The Topic Name of a QoS 0 message without options, as a UTF-8 Encoded String.
 
-        Most of them are like that, and cost half as much.
+        Returns:
+            None if it was not met before, or there is more to check.
         """
         topic_field = self._topic_fields.get(topic)
-        if topic_field is None or not isinstance(payload, bytes):
+        if topic_field is None or size + len(topic_field) + 1 > self._surely_fits:
             return None
-        properties = self._no_properties
-        size = len(payload)
-        length = size + len(topic_field) + len(properties)
-        if length > self._surely_fits or size > MOST_COPIED:
-            return None
-        return publish_header(0, topic_field, 0, 0, properties, size, payload)
+        return topic_field
 
     def check_again(self, message: OutgoingMessage) -> MQTTError | None:
         """Why a message made for an earlier connection cannot be sent on this one, or None."""

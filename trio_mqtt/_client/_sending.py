@@ -294,9 +294,12 @@ class Sending:
         link = self._link
         if link is None or not self._output_gate.is_open:
             return False
-        packet = self._maker.make_plain(topic, payload)
-        if packet is None or not link.connection.sender.send_plain(packet):
+        if not isinstance(payload, bytes):
             return False
+        topic_field = self._maker.topic_of_plain(topic, len(payload))
+        if topic_field is None:
+            return False
+        link.connection.sender.send_plain(topic_field, payload)
         self.published += 1
         return True
 
