@@ -35,14 +35,14 @@ if TYPE_CHECKING:
 
 SIZE: Final = 13
 LETTER: Final = 7.0  # the width of a character of this size, about, rather more than less
+BOLD: Final = 1.12  # how much wider bold ones are
 LINE: Final = 18
 MARGIN: Final = 8
 LANE: Final = 190  # between two participants
 STEP: Final = 34
-BOX_LETTERS: Final = 20  # the words of a box are broken there
-ARROW: Final = 34  # the room for one between two boxes
-NAME_LETTERS: Final = 22
-UNIT: Final = 52  # the width of one unit of time
+BOX_LETTERS: Final = 15  # the words of a box are broken there
+ARROW: Final = 24  # the room for one between two boxes
+UNIT: Final = 46  # the width of one unit of time
 BAR: Final = 26
 
 ARROW_LINE: Final = re.compile(r"(\d) -(>|x) (\d): (.+)")
@@ -73,7 +73,7 @@ class Canvas:
         self, x: float, y: float, words: str, *, middle: bool = False, bold: bool = False
     ) -> None:
         """Words at a place: their left end, or their middle."""
-        half = len(words) * LETTER * (0.5 if middle else 1.0)
+        half = len(words) * LETTER * (BOLD if bold else 1.0) * (0.5 if middle else 1.0)
         anchor = ' text-anchor="middle"' if middle else ""
         weight = ' font-weight="600"' if bold else ""
         self.parts.append(f'<text x="{x:.1f}" y="{y:.1f}"{anchor}{weight}>{escape(words)}</text>')
@@ -87,6 +87,13 @@ class Canvas:
             f'{fill} stroke="currentColor" stroke-opacity="0.6"/>'
         )
         self._reach(x + width, y + height)
+
+    def ground(self, x: float, y: float, width: float, height: float) -> None:
+        """Hide what is behind, in the colour of the page."""
+        self.parts.append(
+            f'<rect class="ground" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" '
+            f'height="{height:.1f}" rx="5" fill="none"/>'
+        )
 
     def line(self, x1: float, y1: float, x2: float, y2: float, *, dashed: bool = False) -> None:
         """A line."""
@@ -131,7 +138,7 @@ def draw_sequence(title: str, lines: Sequence[str]) -> str:
         y += draw_step(canvas, centres, y, line)
     for name, centre in zip(names, centres, strict=True):
         canvas.parts.insert(0, lifeline(centre, 2.0 + BAR, y - STEP / 2))
-        width = max(len(name) * LETTER + 16, 90)
+        width = max(len(name) * LETTER * BOLD + 16, 90)
         canvas.box(centre - width / 2, 2.0, width, BAR, filled=True)
         canvas.text(centre, 2.0 + BAR / 2 + 4.5, name, middle=True, bold=True)
     canvas.width = max(canvas.width, centres[-1] + LANE / 2)
@@ -159,10 +166,7 @@ def draw_step(canvas: Canvas, centres: Sequence[float], y: float, line: str) -> 
         centre, width = centres[int(match[1]) - 1], LANE - 16
         height = len(wrapped) * LINE + 8
         top = y - LINE
-        canvas.parts.append(
-            f'<rect class="ground" x="{centre - width / 2:.1f}" y="{top:.1f}" '
-            f'width="{width:.1f}" height="{height:.1f}" rx="5"/>'
-        )
+        canvas.ground(centre - width / 2, top, width, height)
         canvas.box(centre - width / 2, top, width, height)
         for index, each in enumerate(wrapped):
             canvas.text(centre, top + 17 + index * LINE, each, middle=True)
@@ -170,6 +174,7 @@ def draw_step(canvas: Canvas, centres: Sequence[float], y: float, line: str) -> 
     if match := REMARK_LINE.fullmatch(line):
         right = centres[-1] + LANE / 2
         canvas.line(MARGIN, y - 6, right, y - 6, dashed=True)
+        canvas.ground(MARGIN, y - 2, len(match[1]) * LETTER * BOLD, LINE)
         canvas.text(MARGIN, y + LINE - 8, match[1], bold=True)
         return STEP + 8
     raise UnknownLineError(line)
@@ -194,7 +199,7 @@ def draw_chain(title: str, lines: Sequence[str]) -> str:
     height = (max(len(words) for _, words, _ in cells) + 1) * LINE + 14
     x = 2.0
     for index, (name, words, to_the_left) in enumerate(cells):
-        width = max(map(len, (name, *words))) * LETTER + 18
+        width = max(len(name) * BOLD, *map(len, words)) * LETTER + 18
         if index:
             ends = (x + ARROW - 3, x + 3) if to_the_left else (x + 3, x + ARROW - 3)
             canvas.arrow(ends[0], 2 + height / 2, ends[1])
@@ -217,7 +222,7 @@ def draw_timeline(title: str, lines: Sequence[str]) -> str:
         UnknownLineError: a line is no ``name: 0-3, 5-8 words``.
     """
     canvas = Canvas()
-    left = 4 + NAME_LETTERS * LETTER
+    left = 14 + max(len(line.partition(": ")[0]) for line in lines) * LETTER * BOLD
     for row, line in enumerate(lines):
         name, colon, parts = line.partition(": ")
         top = 2 + row * (BAR + 12)

@@ -157,6 +157,8 @@ def look_in_the_package(
     app: Sphinx, env: BuildEnvironment, node: pending_xref, content: TextElement
 ) -> Element | None:
     """Find public names without their module, as docstrings mention them."""
+    if node["refdomain"] != "py":
+        return None  # the name of a page, say
     python = env.domains.python_domain
     for module in PUBLIC_MODULES:
         name = f"{module}.{node['reftarget']}"

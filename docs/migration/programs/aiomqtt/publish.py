@@ -4,8 +4,12 @@ import aiomqtt
 
 
 async def main():
-    async with aiomqtt.Client("localhost", 1883) as client:
-        await client.publish("sensors/hall", "21.5", qos=1)
+    async with aiomqtt.Client(
+        "localhost", 1883
+    ) as client:
+        await client.publish(
+            "sensors/hall", "21.5", qos=1
+        )
         print("acknowledged")
 
 

@@ -4,7 +4,9 @@ import aiomqtt
 
 
 async def main():
-    async with aiomqtt.Client("localhost", 1883) as client:
+    async with aiomqtt.Client(
+        "localhost", 1883
+    ) as client:
         await client.subscribe(
             "sensors/+/temperature", qos=1
         )
@@ -13,7 +15,8 @@ async def main():
             topic = message.topic
             if topic.matches("sensors/+/temperature"):
                 print(
-                    "temperature", message.payload.decode()
+                    "temperature",
+                    message.payload.decode(),
                 )
             elif topic.matches("alarms/#"):
                 print("alarm", topic)

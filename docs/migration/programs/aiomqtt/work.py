@@ -9,7 +9,9 @@ async def work(job):
 
 
 async def main():
-    async with aiomqtt.Client("localhost", 1883) as client:
+    async with aiomqtt.Client(
+        "localhost", 1883
+    ) as client:
         await client.subscribe("jobs", qos=1)
         async for job in client.messages:
             # acknowledged before it came here

@@ -1,7 +1,9 @@
 import paho.mqtt.client as mqtt
 
 
-def on_connect(client, userdata, flags, reason, properties):
+def on_connect(
+    client, userdata, flags, reason, properties
+):
     print("connected")
     client.subscribe("sensors/#", qos=1)
 

@@ -6,7 +6,9 @@ properties = Properties(PacketTypes.CONNECT)
 properties.SessionExpiryInterval = 3600
 
 
-def on_connect(client, userdata, flags, reason, properties):
+def on_connect(
+    client, userdata, flags, reason, properties
+):
     client.subscribe("orders", qos=1)
 
 

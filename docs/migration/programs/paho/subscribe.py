@@ -1,7 +1,9 @@
 import paho.mqtt.client as mqtt
 
 
-def on_connect(client, userdata, flags, reason, properties):
+def on_connect(
+    client, userdata, flags, reason, properties
+):
     client.subscribe("sensors/+/temperature", qos=1)
     client.subscribe("alarms/#", qos=1)
 

@@ -5,7 +5,9 @@ import paho.mqtt.client as mqtt
 interval = {"seconds": 1.0}
 
 
-def on_connect(client, userdata, flags, reason, properties):
+def on_connect(
+    client, userdata, flags, reason, properties
+):
     client.subscribe("pump/interval")
 
 

@@ -3,7 +3,9 @@ import paho.mqtt.client as mqtt
 TOPIC = "devices/pump"
 
 
-def on_connect(client, userdata, flags, reason, properties):
+def on_connect(
+    client, userdata, flags, reason, properties
+):
     client.publish(TOPIC, "alive", qos=1)
 
 

@@ -3,7 +3,9 @@ import time
 import paho.mqtt.client as mqtt
 
 
-def on_connect(client, userdata, flags, reason, properties):
+def on_connect(
+    client, userdata, flags, reason, properties
+):
     client.subscribe("jobs", qos=1)
 
 

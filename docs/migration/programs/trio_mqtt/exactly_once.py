@@ -10,7 +10,9 @@ async def main():
         "till-7", expiry=3600, storage=STORAGE
     )
     url = "mqtt://localhost"
-    async with open_client(url, session=session) as client:
+    async with open_client(
+        url, session=session
+    ) as client:
         await client.publish("payments", "12.50", qos=2)
         print("acknowledged")
 

@@ -8,7 +8,9 @@ async def main():
     url = "mqtt://localhost"
     async with (
         open_client(url, session=session) as client,
-        client.subscribe("$share/pool/jobs", qos=1) as jobs,
+        client.subscribe(
+            "$share/pool/jobs", qos=1
+        ) as jobs,
     ):
         async for job in jobs:
             print("job", job.text())

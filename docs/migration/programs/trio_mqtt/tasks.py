@@ -6,7 +6,9 @@ interval = {"seconds": 1.0}
 
 
 async def obey(client):
-    async with client.subscribe("pump/interval") as orders:
+    async with client.subscribe(
+        "pump/interval"
+    ) as orders:
         async for order in orders:
             interval["seconds"] = float(order.text())
             print("interval", interval["seconds"])
