@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -143,6 +144,13 @@ class Resolver(trio.abc.HostnameResolver):
 
     async def getnameinfo(self, *_args: Any, **_more: Any) -> NoReturn:
         raise NotImplementedError
+
+
+async def test_an_address_that_there_is_no_way_to() -> None:
+    found = await examine("mqtt://255.255.255.255")  # no TCP goes there, so nothing is sent
+    assert found.failed == ["TCP"]
+    assert found["TCP"].found == "port 1883: Network is unreachable"
+    assert "there is no way to it from here" in found["TCP"].advice
 
 
 async def test_a_name_that_nobody_knows() -> None:
@@ -318,6 +326,20 @@ async def test_a_server_that_closes_instead() -> None:
     assert found.failed == ["CONNACK"]
     assert found["CONNACK"].found == "the server closes the connection without a CONNACK"
     assert "or be no MQTT server" in found["CONNACK"].advice
+
+
+async def test_a_server_that_breaks_the_connection() -> None:
+    async def serve(stream: trio.SocketStream) -> None:
+        await stream.receive_some()
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        stream.socket.close()
+
+    async with listen(serve) as port:
+        found = await examine(f"mqtt://127.0.0.1:{port}")
+    assert found.failed == ["CONNACK"]
+    assert found["CONNACK"].found == (
+        "the server breaks the connection (Connection reset by peer) without a CONNACK"
+    )
 
 
 async def test_a_server_that_says_nothing() -> None:

@@ -11,8 +11,14 @@ import pytest
 import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from tests.cli.diagnoses import Diagnosis, answer, examine, say_nothing
 from tests.transports.support import (
@@ -92,20 +98,66 @@ async def test_an_authority_out_of_date() -> None:
 def late_authority() -> trustme.CA:
     """An authority whose own certificate has expired."""
     ca = trustme.CA()
+    old = x509.load_pem_x509_certificate(ca.cert_pem.bytes())
+    late = signed(old, ca, not_valid_before=NOW - 9 * DAY, not_valid_after=NOW - DAY)
+    return trustme.CA.from_pem(late, ca.private_key_pem.bytes())
+
+
+def signed(old: x509.Certificate, ca: trustme.CA, **changes: Any) -> bytes:
+    """A certificate with some things changed, in PEM."""
     key = load_pem_private_key(ca.private_key_pem.bytes(), None)
     assert isinstance(key, ec.EllipticCurvePrivateKey)
-    old = x509.load_pem_x509_certificate(ca.cert_pem.bytes())
-    builder = x509.CertificateBuilder(
-        issuer_name=old.issuer,
-        subject_name=old.subject,
-        public_key=old.public_key(),
-        serial_number=old.serial_number,
-        not_valid_before=NOW - 9 * DAY,
-        not_valid_after=NOW - DAY,
-        extensions=list(old.extensions),
-    )
-    late = builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
-    return trustme.CA.from_pem(late, ca.private_key_pem.bytes())
+    contents: dict[str, Any] = {
+        "issuer_name": old.issuer,
+        "subject_name": old.subject,
+        "public_key": old.public_key(),
+        "serial_number": old.serial_number,
+        "not_valid_before": old.not_valid_before_utc,
+        "not_valid_after": old.not_valid_after_utc,
+        "extensions": list(old.extensions),
+        **changes,
+    }
+    builder = x509.CertificateBuilder(**contents)
+    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
+
+
+async def examine_files(key: bytes, certificate: bytes, tmp_path: Path) -> Diagnosis:
+    """Have doctor look at a server that shows this certificate."""
+    file = tmp_path / "server.pem"
+    file.write_bytes(key + certificate)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.set_ciphers("DEFAULT:@SECLEVEL=0")
+    context.load_cert_chain(file)
+    async with open_tls_server(context) as server:
+        return await examine(server.url)
+
+
+async def test_a_certificate_that_is_for_clients_only(tmp_path: Path) -> None:
+    leaf = CA.issue_cert(*HOSTS)
+    old = x509.load_pem_x509_certificate(leaf.cert_chain_pems[0].bytes())
+    usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
+    kept = [each for each in old.extensions if each.oid != usage.oid]
+    changed = [*kept, x509.Extension(usage.oid, critical=True, value=usage)]
+    pem = signed(old, CA, extensions=changed)
+    found = await examine_files(leaf.private_key_pem.bytes(), pem, tmp_path)
+    assert found.failed == ["certificate"]
+    assert "it is not meant for servers" in found["certificate"].found
+    assert found["dates"].found == "the certificate cannot be read"
+
+
+async def test_a_key_that_is_too_weak(tmp_path: Path) -> None:
+    leaf = CA.issue_cert(*HOSTS)
+    old = x509.load_pem_x509_certificate(leaf.cert_chain_pems[0].bytes())
+    weak = rsa.generate_private_key(65_537, 1024)  # noqa: S505 - that is what is tested
+    pem = signed(old, CA, public_key=weak.public_key(), extensions=[
+        each for each in old.extensions if each.oid != x509.SubjectKeyIdentifier.oid
+    ])  # fmt: skip
+    key = weak.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    found = await examine_files(key, pem, tmp_path)
+    assert found.failed == ["certificate"]
+    assert "it has a key that is too weak" in found["certificate"].found
+    assert found["certificate"].advice == "the server needs another certificate"
+    assert found["dates"].status.value == "ok"
 
 
 async def test_another_host_name() -> None:

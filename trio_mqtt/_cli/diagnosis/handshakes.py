@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _NO_CHECK_TIME: Final = 0x20_0000
 """X509_V_FLAG_NO_CHECK_TIME, which the standard library does not name."""
+_EVEN_WEAK: Final = "DEFAULT:@SECLEVEL=0"
+"""Also keys and algorithms too weak for the client, so that they can be told."""
 _MOST_KEPT: Final = 64
 """How much of the first bytes of a Server is kept."""
 
@@ -113,6 +115,7 @@ def accept_anything(context: ssl.SSLContext) -> ssl.SSLContext:
     """Let a context accept any certificate; nothing secret may be sent then."""
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
+    context.set_ciphers(_EVEN_WEAK)
     return context
 
 
@@ -132,6 +135,7 @@ def accept_only(
     context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
     context.verify_flags &= ~ssl.VerifyFlags.VERIFY_X509_STRICT
     context.verify_flags |= ssl.VerifyFlags(_NO_CHECK_TIME)
+    context.set_ciphers(_EVEN_WEAK)
     context.load_verify_locations(cadata=certificate)
     return context
 

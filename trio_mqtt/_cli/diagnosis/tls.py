@@ -41,6 +41,7 @@ _RECORDS: Final = (b"\x15\x03", b"\x16\x03")
 _NOT_YET_VALID: Final = 9
 _EXPIRED: Final = 10
 _SELF_SIGNED: Final = 18
+_OF_THE_AUTHORITY: Final = frozenset((19, 20, 21))
 _OF_THE_DATES: Final = frozenset((_NOT_YET_VALID, _EXPIRED))
 _OF_THE_NAME: Final = frozenset((62, 64))
 """X509_V_ERR_ numbers of OpenSSL, which checks trust first, then the name, then the dates."""
@@ -169,14 +170,16 @@ def _check_trust(
     findings: Findings, shown: Presented, strict: Look, context: ssl.SSLContext
 ) -> bool:
     """Say whose certificate it is; False if it is not trusted."""
-    details: dict[str, Detail] = {"subject": shown.subject, "issuer": shown.issuer}
+    details: dict[str, Detail] = {}
+    if shown.said:
+        details |= {"subject": shown.subject, "issuer": shown.issuer}
     if shown.names:
         details["names"] = shown.names
     if shown.sent is not None:
         details["certificates sent"] = shown.sent
     if shown.der is not None:
         details["SHA-256"] = hashlib.sha256(shown.der).hexdigest()
-    whose = f"of {shown.subject}, signed by {shown.issuer}"
+    whose = f"of {shown.subject}, signed by {shown.issuer}" if shown.said else "not readable here"
     code = strict.verify_code
     if code is None and context.verify_mode is ssl.CERT_NONE:
         advice = "anybody could be there: do without --insecure where it matters"
@@ -190,21 +193,17 @@ def _check_trust(
 
 
 def _why_not_trusted(shown: Presented, strict: Look, whose: str) -> tuple[str, str]:
-    code = strict.verify_code
+    code = strict.verify_code or 0
     if code == _SELF_SIGNED or (shown.said and shown.subject == shown.issuer):
         return f"{whose}: self-signed and not trusted here", _TRUST_IT.format(what="it")
-    if code is not None and "authority" in VERIFICATION.get(code, ""):
+    if code in _OF_THE_AUTHORITY:
         what = f"{whose}, which is not trusted here"
         if shown.sent == 1:
-            return (
-                f"{what}; the server sends no other certificate",
-                _TRUST_OR_CHAIN,
-            )
+            return f"{what}; the server sends no other certificate", _TRUST_OR_CHAIN
         return what, _TRUST_IT.format(what="the certificate of its authority")
-    text = ValueError(f"it {VERIFICATION.get(code or 0, 'was refused')}")
-    found = str(text).partition("; ")[0].partition("{")[0]
-    message = getattr(strict.error, "verify_message", "") or str(strict.error)
-    return f"{whose}: {found} ({message})", "the server needs another certificate"
+    why = VERIFICATION.get(code, "was refused")
+    message = getattr(strict.error, "verify_message", "")
+    return f"{whose}: it {why} ({message})", "the server needs another certificate"
 
 
 # -- dates ----------------------------------------------------------------------------------------
