@@ -9,6 +9,7 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from trio_mqtt._client._requests import Grant, check_available, subscribe_packet
+from trio_mqtt._client._story import tell_subscribed_again
 from trio_mqtt._client._unsubscribing import unsubscribe
 from trio_mqtt._enums import MQTT_5, RetainHandling
 from trio_mqtt._errors import (
@@ -132,6 +133,7 @@ class Restorer:
                 self._session._subscriptions.grant(route.topic_filter)
             event = SubscriptionRestored(topic_filter=route.topic_filter, granted=int(code))
             self._deliveries.events.put(event)
+            tell_subscribed_again(route.topic_filter, int(code))
             return
         words = f": {grant.reason_string}" if grant.reason_string else ""
         name = self._sending.server_name

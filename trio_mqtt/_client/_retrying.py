@@ -29,6 +29,7 @@ class Retrying:
 
     Attributes:
         attempts: how many attempts there were since the last connection, this one included.
+        after: how long the connection took, for people; empty if it came at once.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Retrying:
         new_credentials: bool,
     ) -> None:
         self.attempts = 0
+        self.after = ""
         self._itinerary = itinerary
         self._reconnect = reconnect
         self._backoff = Backoff(reconnect or Reconnect())
@@ -59,6 +61,9 @@ class Retrying:
 
     def arrive(self, name: str) -> None:
         """It has led to a connection with this place."""
+        if self._ever_connected or self.attempts > 1:
+            seconds = trio.current_time() - self._since
+            self.after = f" after {seconds:.1f} s, at attempt {self.attempts},"
         self._home = name
         self._ever_connected = self._connected = True
         self._told = False
@@ -114,6 +119,8 @@ class Retrying:
             level = logging.INFO if self._told else logging.WARNING
             _logger.log(level, "%s; the next attempt is in %.1f s", loss, delay)
             self._told = True
+        else:  # why it was lost is told already
+            _logger.info("the next attempt is in %.1f s", delay)
         self._itinerary.forget_hops()
         await trio.sleep(delay)
 

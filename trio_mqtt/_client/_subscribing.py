@@ -19,6 +19,7 @@ from trio_mqtt._client._requests import (
     subscribe_packet,
 )
 from trio_mqtt._client._routes import Route
+from trio_mqtt._client._story import tell_subscribed
 from trio_mqtt._client._subscription import SubscribeResult
 from trio_mqtt._client._unsubscribing import unsubscribe
 from trio_mqtt._client._versions import as_spoken
@@ -245,6 +246,7 @@ class SubscriptionManager(Block):
                 reason_string=first.reason_string,
                 user_properties=first.user_properties,
             )
+        tell_subscribed(grants)
         if self._keep:
             for route in self._joined:
                 route.kept = True

@@ -25,6 +25,7 @@ from trio_mqtt._client._replies import Requester
 from trio_mqtt._client._restoring import Restorer
 from trio_mqtt._client._retrying import Retrying
 from trio_mqtt._client._settling import settle_with
+from trio_mqtt._client._story import tell_closed, tell_connected
 from trio_mqtt._enums import MQTT_5
 from trio_mqtt._errors import (
     ConnectionLost,
@@ -309,8 +310,14 @@ class Supervisor:
 
     def _tell_of_connection(self, link: Link, server: ServerInfo, *, had_one: bool) -> None:
         connection = link.connection
-        name, title = link.name, server.protocol.title
-        _logger.info("connected to %s with %s as %r", name, title, server.client_id)
+        name = link.name
+        tell_connected(
+            name,
+            server,
+            keep_alive=self._options.keep_alive,
+            again=bool(self.connections),
+            after=self._retrying.after,
+        )
         events = self.deliveries.events
         events.put(
             Connected(
@@ -382,7 +389,8 @@ class Supervisor:
         """End for good: the body first, then whoever waits outside it."""
         if self._closed and not self.state.unfinished:
             return  # everything was done; the Server was only quicker to hang up
-        _logger.info("the client has failed: %s", error)  # raised, so whoever cares is told
+        why = "; ".join((str(error), *getattr(error, "__notes__", ())))
+        _logger.info("the client has failed: %s", why)  # raised, so whoever cares is told
         self.error = error
         self.settled.set()
         self.body_scope.cancel()
@@ -426,8 +434,11 @@ class Supervisor:
             if self.error is None and link is not None:
                 self._say_goodbye(link, failed=failed)
                 await self._ended.wait()
+                tell_closed(self._name, connected=True)
                 heard = link.connection.protocol is MQTT_5 and link.loss is None
                 self.session._server_told = heard and self.session._ends
+            elif self.error is None:
+                tell_closed(self._name, connected=False)
 
     async def end(self) -> None:
         """End the connection, whatever its state, and tell of what could not be completed."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
+from trio_mqtt._client._story import tell_unsubscribed
 from trio_mqtt._enums import ReasonCode
 from trio_mqtt._errors import (
     FeatureNotSupported,
@@ -49,6 +50,8 @@ def unsubscribe(sending: Sending, subscriptions: KeptSubscriptions, change: Chan
             if codes and codes[0].is_failure:
                 text = "%s refused to unsubscribe %r: %s"
                 _logger.warning(text, sending.server_name, topic_filter, codes[0].describe())
+            else:
+                tell_unsubscribed(topic_filter)
         answered.set()
 
     try:
@@ -153,6 +156,7 @@ class Unsubscription:
             else:
                 self._subscriptions.end(change)
                 self._stop_routing(topic_filter)
+                tell_unsubscribed(topic_filter)
 
     def _stop_routing(self, topic_filter: str) -> None:
         route = self._routes.get(topic_filter)
