@@ -129,7 +129,8 @@ class PacketReader:
         position = self._position
         maximum = self.maximum_packet_size
         protocol = self.protocol
-        while len(packets) < limit:
+        append = packets.append
+        for _ in range(limit):
             if size - position < 2:  # noqa: PLR2004 - the shortest packet
                 self._needed = 2
                 break
@@ -157,16 +158,17 @@ class PacketReader:
                 break
             flags = _PUBLISH_FLAGS.get(first)
             if flags is not None and protocol is not None:
-                packets.append(self._publish(flags, data, body, end))
+                append(self._publish(flags, data, body, end))
             else:
-                packets.append(self._other(first, data, body, end))
+                append(self._other(first, data, body, end))
                 protocol = self.protocol
-            self._position = position = end
+            position = end
         else:
             self._needed = 2
         if position == size:
             self._data = b""
-            self._position = 0
+            position = 0
+        self._position = position
 
     def _long_length(self, data: bytes, position: int) -> tuple[int, int]:
         """Read a Remaining Length of several bytes; the second value is 0 if it is incomplete."""
