@@ -24,6 +24,8 @@ from trio_mqtt.testing._policy import (
     AuthorizeSubscribe,
     BeginAuthentication,
 )
+from trio_mqtt.testing._recorded import Recorded, Sender
+from trio_mqtt.testing._recording import Recording
 from trio_mqtt.testing._scram import scram_users
 from trio_mqtt.testing._server import Server, SessionSnapshot, open_server
 from trio_mqtt.testing._steps import (
@@ -69,11 +71,14 @@ __all__ = [
     "Pause",
     "Place",
     "Published",
+    "Recorded",
+    "Recording",
     "Reply",
     "Reset",
     "ScriptedPeer",
     "Send",
     "SendBytes",
+    "Sender",
     "Server",
     "ServerLimits",
     "SessionSnapshot",

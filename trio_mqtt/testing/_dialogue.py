@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import reprlib
 from typing import TYPE_CHECKING
 
 import trio
 
-from trio_mqtt._enums import MQTT_5, Protocol
+from trio_mqtt._enums import MQTT_5, PacketType, Protocol
 from trio_mqtt._errors import RemoteProtocolError
-from trio_mqtt.packets import Packet, PacketReader, encode
-from trio_mqtt.testing._memory import reset_stream
+from trio_mqtt.packets import Packet, PacketReader, PingResp, encode
+from trio_mqtt.testing._memory import MemoryStream, reset_stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +34,7 @@ class Mismatch(AssertionError):
     """The client did something else than the script says."""
 
 
-def _packet_size(data: bytearray) -> int | None:
+def packet_size(data: bytearray) -> int | None:
     """How many bytes the first packet takes; None if too few are here to say.
 
     A Remaining Length that is too long makes it what is here, so that the reader can object.
@@ -85,7 +86,7 @@ class Dialogue:
             if self._data:
                 raise Mismatch(f"the client ended inside a packet: {shorten(bytes(self._data))}")
             return None
-        size = _packet_size(self._data)
+        size = packet_size(self._data)
         self._reader.feed(self._data[:size])
         del self._data[:size]
         try:
@@ -94,6 +95,16 @@ class Dialogue:
             raise Mismatch(f"the client sent no valid packet: {error}") from error
         self.received.append(packet)
         return packet
+
+    async def pause(self, seconds: float) -> None:
+        """Wait so long, and answer each PINGREQ that comes before any other packet."""
+        with trio.move_on_after(seconds):
+            while await self._fill(self._has_packet, math.inf):
+                if self._data[0] >> 4 != PacketType.PINGREQ:
+                    break
+                await self.read_packet()
+                await self.send(PingResp())
+            await trio.sleep_forever()
 
     async def read_bytes(self, size: int) -> bytes:
         """The next `size` bytes, fewer at the end of the stream."""
@@ -124,8 +135,18 @@ class Dialogue:
         await reset_stream(self._stream)
 
     def _has_packet(self) -> bool:
-        size = _packet_size(self._data)
+        size = packet_size(self._data)
         return size is not None and len(self._data) >= size
+
+    async def cut(self, *, reset: bool) -> None:
+        """Break the connection as a network does: in memory, behind what was sent."""
+        self.closed = True
+        if isinstance(self._stream, MemoryStream):
+            self._stream.cut(reset=reset)
+        elif reset:
+            await reset_stream(self._stream)
+        else:
+            await self._stream.aclose()
 
     async def _fill(self, is_enough: Callable[[], bool], seconds: float | None) -> bool:
         """Read until there is enough; False if the stream ends before."""

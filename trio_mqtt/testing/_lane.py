@@ -14,7 +14,7 @@ from trio_mqtt.testing._memory import MemoryStream
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-    from trio_mqtt.testing._faults import Trap
+    from trio_mqtt.testing._faults import Ending, Trap
 
 _CAPACITY = 64 * 1024
 """How many bytes a direction holds between its two streams."""
@@ -63,6 +63,8 @@ class Lane:
         over: whether the sender has ended it.
         deaf: whether the receiver is gone.
         stalled: whether nothing passes any more.
+        on_data: called with the bytes that are about to pass, in front of all that answers them.
+        on_end: called with how the sender has ended.
     """
 
     def __init__(self, trap: Trap, chunk: int | None, delay: float, junction: Junction) -> None:
@@ -70,6 +72,8 @@ class Lane:
         self.over = False
         self.deaf = False
         self.stalled = False
+        self.on_data: list[Callable[[bytes], None]] = []
+        self.on_end: list[Callable[[Ending], None]] = []
         self._trap = trap
         self._chunk = chunk
         self._delay = delay
@@ -97,11 +101,20 @@ class Lane:
                 return
             data = await receive()
             if data == b"":
+                self._tell_end("close")
                 await self._end(sink)
                 return
+        self._tell_end("reset")
         self._junction.pass_reset()
 
+    def _tell_end(self, ending: Ending) -> None:
+        for tell in self.on_end:
+            tell(ending)
+
     async def _pass(self, data: bytes, sink: trio.abc.Stream, *, is_last: bool) -> None:
+        if data:
+            for tell in self.on_data:
+                tell(data)
         try:
             for piece in self._pieces(data[:-1] if is_last else data):
                 await self._await_turn(sink)

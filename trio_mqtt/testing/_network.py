@@ -21,9 +21,10 @@ from trio_mqtt.testing._memory import (
     reset_stream,
 )
 from trio_mqtt.testing._network_connection import NetworkConnection
+from trio_mqtt.testing._recording import Recorder, Recording
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator, Iterable
+    from collections.abc import AsyncGenerator, Callable, Generator, Iterable
 
     from trio_mqtt.abc import Connector
     from trio_mqtt.testing._faults import Ending, Faults
@@ -51,6 +52,7 @@ class FaultyNetwork:
         self._added: deque[Faults] = deque()
         self._nursery = nursery
         self._is_down = False
+        self._recorders: list[Callable[[int], Recorder]] = []
         self._connections: list[NetworkConnection] = []
         self._changed = trio.lowlevel.ParkingLot()
 
@@ -100,6 +102,21 @@ class FaultyNetwork:
                 if connection.is_made or connection.outcome is not None:
                     return connection
             await self._changed.park()
+
+    def record(self, *, secrets: bool = False) -> Recording:
+        """Record what passes, in all connections that are attempted from now on.
+
+        Control Packets are told apart in MQTT that goes straight over the stream, not inside TLS or
+        WebSocket. Payloads are recorded as they are.
+
+        Args:
+            secrets: whether User Names, Passwords, Authentication Data and bytes that are no
+                Control Packets are recorded, too.
+        """
+        recording = Recording()
+        began = trio.current_time()
+        self._recorders.append(partial(Recorder, recording, began=began, secrets=secrets))
+        return recording
 
     # Acting
 
@@ -202,6 +219,8 @@ class FaultyNetwork:
         if self._is_down or faults.refuse:
             connection.refuse()
             raise ConnectionRefusedError("the test network refuses this connection")
+        for make_recorder in self._recorders:
+            connection.record(make_recorder(number))
         return connection
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import trio
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from trio_mqtt.abc import Connector
     from trio_mqtt.testing._faults import Ending, Faults
+    from trio_mqtt.testing._recording import Recorder
 
 Outcome = Literal["refused", "cut", "closed", "reset"]
 """How a connection ended, or was not made."""
@@ -48,6 +50,7 @@ class NetworkConnection:
         self._made = False
         self._scope = self._connecting = trio.CancelScope()
         self._streams: tuple[trio.abc.Stream, ...] = ()
+        self._recorders: list[Recorder] = []
         self._how: Ending | None = None  # both sides learn of the end; None if they know
         self._trap_to_server = Trap(cut=faults.cut_to_server, stall=faults.stall_to_server)
         self._trap_to_client = Trap(cut=faults.cut_to_client, stall=faults.stall_to_client)
@@ -92,13 +95,21 @@ class NetworkConnection:
         """How many bytes of the server's were handed to the client's stream."""
         return self._to_client.passed
 
+    def record(self, recorder: Recorder) -> None:
+        """Tell a recorder of all that passes."""
+        self._recorders.append(recorder)
+        self._to_server.on_data.append(partial(recorder.data, "client"))
+        self._to_server.on_end.append(partial(recorder.end, "client"))
+        self._to_client.on_data.append(partial(recorder.data, "server"))
+        self._to_client.on_end.append(partial(recorder.end, "server"))
+
     def cut(self, ending: Ending = "reset") -> None:
         """Break it now; what has passed can still be read, what is on its way is lost.
 
         Args:
             ending: what both sides get, as in `Faults`.
         """
-        self._end("cut", ending)
+        self._cut(ending)
 
     def inject(self, faults: Faults) -> None:
         """Let it suffer these faults from now on, in place of those it had.
@@ -174,6 +185,12 @@ class NetworkConnection:
                 await trio.aclose_forcefully(near)
                 await trio.aclose_forcefully(far)
 
+    def _cut(self, ending: Ending) -> None:
+        if self.is_open:
+            for recorder in self._recorders:
+                recorder.end("network", ending)
+        self._end("cut", ending)
+
     def _end(self, outcome: Outcome, how: Ending | None) -> None:
         if self.outcome is not None:
             return
@@ -190,7 +207,7 @@ class NetworkConnection:
 
     def break_down(self) -> None:
         """A fault breaks the connection."""
-        self._end("cut", self.faults.ending)
+        self._cut(self.faults.ending)
 
     def pass_close(self) -> None:
         """One side has closed the connection."""

@@ -13,7 +13,7 @@ from trio_mqtt.packets import Packet
 from trio_mqtt.testing._dialogue import Dialogue, Mismatch, shorten
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from trio_mqtt._enums import Protocol
 
@@ -75,13 +75,7 @@ class Expect(Step, Generic[P]):
         wanted: type[P] = self._wanted if isinstance(self._wanted, type) else type(self._wanted)
         if not isinstance(packet, wanted):
             raise Mismatch(f"the client sent {packet!r} instead")
-        differences = [
-            f"  {name}: expected {shorten(value)}, got {shorten(actual)}"
-            for name, value in self._expected()
-            if (actual := _actual(packet, name, dialogue)) != value
-        ]
-        if differences:
-            raise Mismatch("\n".join((f"the client sent {packet!r}", *differences)))
+        check_fields(packet, self._expected(), dialogue)
         if self._check is not None and not self._check(cast("P", packet)):
             raise Mismatch(f"the check refuses {packet!r}")
 
@@ -89,9 +83,27 @@ class Expect(Step, Generic[P]):
         if self._protocol is not None:
             yield "protocol", self._protocol
         if not isinstance(self._wanted, type):
-            for field in attrs.fields(type(self._wanted)):
-                yield field.name, getattr(self._wanted, field.name)
+            yield from fields_of(self._wanted)
         yield from self._fields.items()
+
+
+def fields_of(packet: Packet) -> Iterator[tuple[str, object]]:
+    """The names and values of a packet's fields."""
+    for field in attrs.fields(type(packet)):
+        yield field.name, getattr(packet, field.name)
+
+
+def check_fields(
+    packet: Packet, expected: Iterable[tuple[str, object]], dialogue: Dialogue
+) -> None:
+    """Raise Mismatch if fields of a packet, or its protocol, are not as expected."""
+    differences = [
+        f"  {name}: expected {shorten(value)}, got {shorten(actual)}"
+        for name, value in expected
+        if (actual := _actual(packet, name, dialogue)) != value
+    ]
+    if differences:
+        raise Mismatch("\n".join((f"the client sent {packet!r}", *differences)))
 
 
 def _actual(packet: Packet, name: str, dialogue: Dialogue) -> object:
