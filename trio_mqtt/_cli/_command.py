@@ -6,16 +6,17 @@ import logging
 import re
 import signal
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 import trio
 
-from trio_mqtt._cli._exit import MEANINGS, Failure, Status, failure_of, report
+from trio_mqtt._cli._exit import MEANINGS, PROGRAM, Failure, Status, failure_of, report
 from trio_mqtt._cli._text import for_people
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 
 _KEPT: Final = "trio_mqtt.options"
 _USER_PROPERTY: Final = "user-property"
@@ -133,11 +134,9 @@ class Command(click.Command):
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's method
         """Run the command; an error that is expected becomes a line and an exit status."""
         kept = ctx.meta.setdefault(_KEPT, {})
-        debug = bool(kept.get("debug"))
-        if debug:
-            _log_to_stderr()
         try:
-            return super().invoke(ctx)
+            with _logging(debug=bool(kept.get("debug")), quiet=bool(kept.get("quiet"))):
+                return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort) as error:
             if not isinstance(error, Failure):
                 raise
@@ -203,12 +202,22 @@ class _OneLine(logging.Formatter):
         return for_people(super().format(record))
 
 
-def _log_to_stderr() -> None:
+@contextmanager
+def _logging(*, debug: bool, quiet: bool) -> Generator[None]:
+    """Let the client's log go to standard error: warnings, or everything with ``-d``."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(
+        _OneLine("%(asctime)s %(levelname)s %(message)s" if debug else f"{PROGRAM}: %(message)s")
+    )
     logger = logging.getLogger("trio_mqtt")
+    before = logger.level
     logger.addHandler(handler)
-    logger.setLevel(logging.DEBUG)
+    logger.setLevel(logging.DEBUG if debug else logging.ERROR if quiet else logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+        logger.removeHandler(handler)
 
 
 # -- running -----------------------------------------------------------------------------------

@@ -60,6 +60,7 @@ class OpenOptions(TypedDict, total=False):
     keep_alive: int
     reconnect: Reconnect | None
     connect_timeout: float
+    close_timeout: float
     receive_maximum: int
     maximum_packet_size: int | None
     topic_alias_maximum: int
@@ -113,6 +114,8 @@ def current_connection() -> Connection:
     }
     if (timeout := kept.get("connect_timeout")) is not None:
         options["connect_timeout"] = timeout
+    if (timeout := kept.get("close_timeout")) is not None:
+        options["close_timeout"] = timeout
     if any(kept.get(name) for name in _TLS_OPTIONS):
         scheme, colon, rest = url.partition(":")
         url = _WITH_TLS.get(scheme, scheme) + colon + rest

@@ -65,6 +65,12 @@ SERVER_OPTIONS: Final = (
         help="How long an attempt to connect may take. [30]",
     ),
     _option(
+        _SERVER, "--close-timeout",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="SECONDS",
+        help="How long to wait for acknowledgements when the command is stopped. [5]",
+    ),
+    _option(
         _SERVER, "--retry",
         is_flag=True,
         help="Try the first connection again and again, too, as after a loss.",

@@ -199,17 +199,14 @@ async def _publish(connection: Connection, job: _Job, farewell: dict[str, Any]) 
                 await _exchange(client, job, receipts)
                 if job.waits_for_session:
                     await _wait_for_session(client)
-    except trio.Cancelled:
+    except BaseException as error:
         await receipts.collect_rest()
         summary = receipts.summary(connection.session_file)
         if summary is None:
             raise
-        raise Failure(summary) from None
-    except Exception as error:
-        await receipts.collect_rest()
-        summary = receipts.summary(connection.session_file)
-        if summary is not None:
-            error.add_note(summary)
+        if not isinstance(error, Exception):  # Cancelled, or a group of such
+            raise Failure(summary) from None
+        error.add_note(summary)
         raise
     summary = receipts.summary(connection.session_file)
     if summary is not None:
