@@ -47,7 +47,7 @@ class Sensor:
 
     def read(self) -> float:
         """What it measures now. What takes its time belongs into `trio.to_thread.run_sync`."""
-        return round(self.middle + self.swing * math.sin(time.time() / 20), 2)
+        return round(self.middle + self.swing * math.sin(time.time() / 20 + self.middle), 2)
 
 
 SENSORS: Final = (

@@ -21,7 +21,6 @@ from tests.examples.programs import (
     output_of,
     running,
 )
-from tests.storage.support import query
 from trio_mqtt import ReasonCode
 from trio_mqtt.testing import Server, ServerLimits, open_server
 
@@ -103,37 +102,6 @@ async def test_pipelined_publisher(url: str) -> None:
         r"all acknowledged after \d+\.\d\d s, [\d,]+ a second\n",
         output,
     )
-
-
-async def test_exactly_once_with_a_crash_in_the_middle(url: str, tmp_path: Path) -> None:
-    file = tmp_path / "readings.db"
-    sensor = f"sensors/{tmp_path.name}"
-    values = [str(number) for number in range(100)]
-
-    def stored() -> list[str]:
-        rows = query(file, "SELECT sensor, value FROM readings ORDER BY number")
-        return [str(value) for name, value in rows if name == sensor]
-
-    async with trio_mqtt.open_client(url) as client:
-        async with (
-            running("exactly_once.py", url, str(file)) as program,
-            client.open_publisher(qos=2) as publisher,
-        ):
-            await program.prints(f"storing readings in {file}")
-            for value in values[:70]:
-                await publisher.send(sensor, value)
-            await program.prints(f"{sensor} 30")
-            assert await program.ends(signal.SIGKILL) == -signal.SIGKILL
-        rows = stored()
-        assert rows == values[: len(rows)]
-        assert len(rows) > 30
-        for value in values[70:]:
-            await client.publish(sensor, value, qos=2)
-        await client.publish(sensor, "the last", qos=2)
-        async with running("exactly_once.py", url, str(file)) as program:
-            await program.prints(f"{sensor} the last")
-            assert await program.ends(signal.SIGINT) == 0
-    assert stored() == [*values, "the last"]
 
 
 STATUS: Final = "devices/thermometer/status"
