@@ -82,6 +82,12 @@ class OnTerminal:
         """Press Ctrl-C."""
         os.write(self._descriptor, b"\x03")
 
+    def read_some(self, deadline: float) -> None:
+        """Read what comes until then, if anything does."""
+        left = deadline - time.monotonic()
+        if select.select([self._descriptor], [], [], max(0.0, left))[0]:
+            self._read(deadline)
+
     def _read(self, deadline: float) -> bool:
         left = deadline - time.monotonic()
         readable, _, _ = select.select([self._descriptor], [], [], max(0.0, left))

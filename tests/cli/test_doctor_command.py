@@ -23,7 +23,7 @@ def test_through_a_pipe(mosquitto: RealServer) -> None:
     lines = done.stdout.splitlines()
     assert lines[0].startswith(f"ok       URL                 mqtt://127.0.0.1:{mosquitto.port} is")
     assert lines[1] == "skipped  name                the host '127.0.0.1' is an IP address"
-    assert f"{'Receive Maximum':<35} 20" in done.stdout
+    assert f"{'Receive Maximum':<34} 20" in done.stdout
     assert lines[-1] == "nothing is wrong"
     assert "\x1b" not in done.stdout
 

@@ -23,7 +23,8 @@ _WITH_DETAILS: Final = frozenset({"TCP", "certificate", "limits"})
 """The steps whose details tell people more than the line does."""
 _STATUS_WIDTH: Final = 8
 _NAME_WIDTH: Final = 19
-_DETAIL_WIDTH: Final = 35
+_IN_THE_LINE: Final = frozenset({"subject", "issuer"})
+"""Details that stand in the line itself."""
 _ADVICE: Final = "-> "
 
 
@@ -42,48 +43,48 @@ class Printer:
         """Print a step; those that were not tried come at the end, in one line."""
         if step.found == NOT_TRIED:
             self._not_tried.append(step.name)
-            return
-        time = "" if step.seconds is None else f"{step.seconds * 1000:.1f} ms"
-        lines = [for_people(step.found)]
-        if step.name in _WITH_DETAILS:
-            lines += [
-                f"  {for_people(name):<{_DETAIL_WIDTH}} {_text(value)}"
-                for name, value in step.details.items()
-            ]
-        if step.advice:
-            lines.append(_ADVICE + for_people(step.advice))
-        if self._console.is_terminal:
-            self._print_folded(step, lines, time)
+        elif self._console.is_terminal:
+            self._print_folded(step)
         else:
-            self._print_plain(step, lines, time)
+            self._print_plain(step)
 
-    def _print_plain(self, step: Step, lines: list[str], time: str) -> None:
-        first, *others = lines
+    def _print_plain(self, step: Step) -> None:
+        time = _time(step)
         after = f" ({time})" if time else ""
-        head = f"{step.status.value:<{_STATUS_WIDTH}} {step.name:<{_NAME_WIDTH}}"
-        self._console.print(f"{head} {first}{after}")
-        for line in others:
-            self._console.print(" " * (len(head) + 1) + line)
+        head = f"{step.status.value:<{_STATUS_WIDTH}} {step.name:<{_NAME_WIDTH}} "
+        self._console.print(f"{head}{for_people(step.found)}{after}")
+        details = _details(step)
+        width = max((len(name) for name, _ in details), default=0)
+        for name, value in details:
+            self._console.print(f"{'':<{len(head) + 2}}{name:<{width}} {value}")
+        if step.advice:
+            self._console.print(f"{'':<{len(head)}}{_ADVICE}{for_people(step.advice)}")
 
-    def _print_folded(self, step: Step, lines: list[str], time: str) -> None:
-        from rich.table import Table  # noqa: PLC0415 - only a terminal needs it
+    def _print_folded(self, step: Step) -> None:
+        from rich.console import Group, RenderableType  # noqa: PLC0415 - only a terminal needs it
+        from rich.table import Table  # noqa: PLC0415
         from rich.text import Text  # noqa: PLC0415
 
+        style = _COLOURS[step.status]
         table = Table.grid(padding=(0, 1), expand=True)
         table.add_column(width=_STATUS_WIDTH)
         table.add_column(width=_NAME_WIDTH)
         table.add_column(ratio=1, overflow="fold")
         table.add_column(justify="right", min_width=9)
-        colour = _COLOURS[step.status]
-        for number, line in enumerate(lines):
-            is_first = number == 0
-            style = "bold" if line.startswith(_ADVICE) else "dim" if not is_first else ""
-            table.add_row(
-                Text(step.status.value if is_first else "", style=colour),
-                Text(step.name if is_first else ""),
-                Text(line, style=style if step.status is not Status.SKIPPED else "dim"),
-                Text(time if is_first else "", style="dim"),
-            )
+        dim = "dim" if step.status is Status.SKIPPED else ""
+        texts: list[RenderableType] = [Text(for_people(step.found), style=dim)]
+        details = _details(step)
+        if details:
+            grid = Table.grid(padding=(0, 1))
+            grid.add_column()
+            grid.add_column(ratio=1, overflow="fold")
+            for name, value in details:
+                grid.add_row(Text(f"  {name}", style="dim"), Text(value, style="dim"))
+            texts.append(grid)
+        if step.advice:
+            texts.append(Text(_ADVICE + for_people(step.advice), style="bold"))
+        time = Text(_time(step), style="dim")
+        table.add_row(Text(step.status.value, style=style), step.name, Group(*texts), time)
         self._console.print(table)
 
     def end(self, findings: Findings) -> None:
@@ -103,6 +104,18 @@ def summary(findings: Findings) -> tuple[str, Status]:
         if names:
             return f"{what}: {', '.join(names)}", status
     return "nothing is wrong", Status.OK
+
+
+def _time(step: Step) -> str:
+    return "" if step.seconds is None else f"{step.seconds * 1000:.1f} ms"
+
+
+def _details(step: Step) -> list[tuple[str, str]]:
+    """What people are told beside the line; not what that says already."""
+    if step.name not in _WITH_DETAILS:
+        return []
+    items = step.details.items()
+    return [(for_people(name), _text(value)) for name, value in items if name not in _IN_THE_LINE]
 
 
 def _text(value: Detail) -> str:

@@ -82,6 +82,12 @@ class Presented:
         return _name(self.said.get("subject", ()))
 
     @property
+    def short_subject(self) -> str:
+        """Whose it is, by its Common Name if it has one."""
+        pairs = [pair for part in self.said.get("subject", ()) for pair in part]
+        return next((f"CN={value}" for key, value in pairs if key == "commonName"), self.subject)
+
+    @property
     def issuer(self) -> str:
         """Who has signed it."""
         return _name(self.said.get("issuer", ()))
@@ -179,7 +185,9 @@ def _check_trust(
         details["certificates sent"] = shown.sent
     if shown.der is not None:
         details["SHA-256"] = hashlib.sha256(shown.der).hexdigest()
-    whose = f"of {shown.subject}, signed by {shown.issuer}" if shown.said else "not readable here"
+    whose = (
+        f"of {shown.short_subject}, signed by {shown.issuer}" if shown.said else "not readable here"
+    )
     code = strict.verify_code
     if code is None and context.verify_mode is ssl.CERT_NONE:
         advice = "anybody could be there: do without --insecure where it matters"
