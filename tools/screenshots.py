@@ -94,7 +94,7 @@ def watch(child: OnTerminal, seconds: float) -> None:
 
 def show_doctor(url: str) -> None:
     """All is well, and a message comes back."""
-    words = ("doctor", "-L", url, "-t", "greenhouse/test")
+    words = ("doctor", url, "-t", "greenhouse/test")
     with run(*words) as child:
         child.finish()
     save("doctor", words, screen_of(child.output))
@@ -102,7 +102,7 @@ def show_doctor(url: str) -> None:
 
 def show_wrong_certificate(directory: Path, port: int) -> None:
     """The certificate has expired, and is for another host."""
-    words = ("doctor", "-L", f"mqtts://localhost:{port}", "--cafile", "ca.pem")
+    words = ("doctor", f"mqtts://localhost:{port}", "--cafile", "ca.pem")
     with run(*words[:-1], str(directory / "ca.pem")) as child:
         child.finish()
     save("doctor-certificate", words, screen_of(child.output))
@@ -110,7 +110,7 @@ def show_wrong_certificate(directory: Path, port: int) -> None:
 
 def show_bench(url: str) -> None:
     """While it runs, and its results."""
-    words = ("bench", "-L", url, "-q", "1", "--rate", "2000", "--duration", "5", "--histogram")
+    words = ("bench", url, "-q", "1", "--rate", "2000", "--duration", "5", "--histogram")
     with run(*words) as child:
         watch(child, _SECONDS)
         save("bench-live", words, screen_of(child.output))
@@ -123,7 +123,7 @@ def show_plot(url: str) -> None:
     picture = TARGET / "bench-plot.svg"
     arguments = ("-q", "1", "--rate", "2000", "--duration", "5", "--plot", str(picture))
     subprocess.run(  # noqa: S603 - our own command
-        [*PROGRAM, "bench", "-L", url, *arguments], check=True, stdout=subprocess.DEVNULL
+        [*PROGRAM, "bench", url, *arguments], check=True, stdout=subprocess.DEVNULL
     )
 
 

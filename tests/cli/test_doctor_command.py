@@ -47,7 +47,7 @@ def test_what_is_wrong_on_a_terminal() -> None:
 
 
 def test_json(mosquitto: RealServer) -> None:
-    done = run_piped("doctor", "-L", mosquitto.url, "--json")
+    done = run_piped("doctor", mosquitto.url, "--json")
     assert done.returncode == 0
     found = json.loads(done.stdout)
     assert found["status"] == "ok"
@@ -127,6 +127,8 @@ def test_a_broker_of_our_own_that_refuses() -> None:
         (["-L", "http://localhost"], "the server URL has the scheme 'http'"),
         (["-t", "a/#"], "wildcard"),
         (["-L", "mqtt://localhost", "-h", "localhost"], "one of them"),
+        (["mqtt://localhost", "-h", "localhost"], "one of them"),
+        (["mqtt://localhost", "-L", "mqtt://localhost"], "with -L or without"),
         (["--proxy", "ftp://localhost"], "the proxy URL has the scheme 'ftp'"),
     ],
 )

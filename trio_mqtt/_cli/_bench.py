@@ -15,7 +15,7 @@ import trio
 
 from trio_mqtt._cli._command import Command, Option, run
 from trio_mqtt._cli._connection import current_connection
-from trio_mqtt._cli._connection_options import SERVER_OPTIONS
+from trio_mqtt._cli._connection_options import SERVER_OPTIONS, URL_ARGUMENT, take_url
 from trio_mqtt._cli._exit import Status
 from trio_mqtt._cli._output import is_terminal, make_console
 from trio_mqtt._cli.measuring.run import SMALLEST, Measurement, Plan
@@ -55,6 +55,7 @@ class _Results:
     cls=Command,
     shared=(SERVER_OPTIONS,),
     params=[
+        URL_ARGUMENT,
         _option(
             _SECTION, "-q", "--qos",
             type=click.IntRange(0, 2), default=0, metavar="QOS",
@@ -111,6 +112,7 @@ class _Results:
 )  # fmt: skip
 def command(  # noqa: PLR0913 - the options
     *,
+    url_argument: str | None,
     qos: int,
     size: int,
     messages: int | None,
@@ -130,6 +132,7 @@ def command(  # noqa: PLR0913 - the options
     sent. Without --rate the server is kept as busy as it can be, and latencies are those of its
     queues. Ctrl-C ends it early and shows what was measured. No message is retained.
     """
+    take_url(url_argument)
     connection = current_connection()
     if connection.options.get("client_id") is not None:
         raise click.UsageError("several clients cannot share one -i; leave it out, and -I, too")

@@ -6,7 +6,7 @@ from typing import Final
 
 import click
 
-from trio_mqtt._cli._command import Option
+from trio_mqtt._cli._command import Option, kept_options
 
 _SERVER: Final = "Server"
 _CLIENT: Final = "Client"
@@ -170,3 +170,20 @@ WILL_OPTIONS: Final = (
     _option(_WILL, "--will-retain", is_flag=True, help="Let the server keep it."),
 )  # fmt: skip
 """The will."""
+
+URL_ARGUMENT: Final = click.Argument(["url_argument"], required=False, metavar="[URL]")
+"""The server without ``-L``, for commands that take nothing else so."""
+
+
+def take_url(url: str | None) -> None:
+    """Let the URL that was given as an argument be that of ``-L``.
+
+    Raises:
+        click.UsageError: there is another one.
+    """
+    if url is None:
+        return
+    kept = kept_options()
+    if kept.get("url") is not None:
+        raise click.UsageError("give the URL with -L or without, not both")
+    kept["url"] = url

@@ -10,7 +10,7 @@ import click
 
 from trio_mqtt._cli._command import Command, Option, kept_options, run
 from trio_mqtt._cli._connection import current_connection, make_context
-from trio_mqtt._cli._connection_options import SERVER_OPTIONS
+from trio_mqtt._cli._connection_options import SERVER_OPTIONS, URL_ARGUMENT, take_url
 from trio_mqtt._cli._exit import Status
 from trio_mqtt._cli._output import make_console
 from trio_mqtt._cli.diagnosis.run import diagnose
@@ -31,6 +31,7 @@ _OF_A_CONNECTION: Final = frozenset({"limits", "PINGREQ", "round trip"})
     cls=Command,
     shared=(SERVER_OPTIONS,),
     params=[
+        URL_ARGUMENT,
         Option(
             ["-t", "--topic"],
             metavar="TOPIC",
@@ -53,7 +54,14 @@ _OF_A_CONNECTION: Final = frozenset({"limits", "PINGREQ", "round trip"})
         Option(["--json", "json_wanted"], is_flag=True, help="Print JSON."),
     ],
 )
-def command(topic: str | None, qos: int, timeout: float, *, json_wanted: bool) -> int:
+def command(
+    url_argument: str | None,
+    topic: str | None,
+    qos: int,
+    timeout: float,
+    *,
+    json_wanted: bool,
+) -> int:
     """Look for what is wrong with a connection, and say how to mend it.
 
     It connects step by step: URL, name, TCP, proxy, TLS with certificate, dates and host name,
@@ -62,6 +70,7 @@ def command(topic: str | None, qos: int, timeout: float, *, json_wanted: bool) -
     nothing behind.
     """
     kept = kept_options()
+    take_url(url_argument)
     connection = current_connection()
     options: dict[str, Any] = dict(connection.options)
     topic = topic if topic is not None else connection.topic
