@@ -57,25 +57,20 @@ async def test_instances_share_the_calls(url: str) -> None:
     assert {reply["instance"] for reply in replies} == {"a", "b"}
 
 
-@pytest.mark.parametrize(
-    ("method", "arguments", "words"),
-    [
-        ("factorize", '{"number": "many"}', "bad-arguments: number has to be an integer"),
-        ("factorize", "[1]", "bad-arguments: they have to be a JSON object"),
-        ("guess", "{}", "no-such-method: 'guess' is none of factorize, wait"),
-        ("wait", '{"seconds": -1}', "internal-error: see the log"),
-    ],
-)
-async def test_errors_are_answered_and_end_nothing(
-    url: str, method: str, arguments: str, words: str
-) -> None:
-    async with running("service.py", url, "--name", "a") as instance:
-        await instance.prints(READY.format("a"))
-        output = await output_of("service.py", url, "--call", method, arguments, status=1)
-        assert words in output
-        assert "Traceback" not in output
-        output = await output_of("service.py", url, "--call", "factorize", '{"number": 6}')
-        assert json.loads(output)["result"] == [2, 3]
+async def test_errors_are_answered_and_end_nothing(url: str) -> None:
+    async with AsyncExitStack() as stack:
+        await start(stack, url, "a")
+        output = await output_of("service.py", url, "--call", "factorize", "[1]", status=1)
+        assert output == "bad-arguments: they have to be a JSON object\n"
+        client = await stack.enter_async_context(trio_mqtt.open_client(url))
+        for method, arguments, words in (
+            ("factorize", {"number": "many"}, "bad-arguments: number has to be an integer"),
+            ("guess", {}, "no-such-method: 'guess' is none of factorize, wait"),
+            ("wait", {"seconds": -1}, "internal-error: see the log"),
+        ):
+            with pytest.raises(service.CallFailed, match=words):
+                await call(client, method, **arguments)
+        assert (await call(client, "factorize", number=6))["result"] == [2, 3]
 
 
 async def test_what_is_no_json_and_wants_no_reply_ends_nothing(url: str) -> None:
