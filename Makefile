@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := $(wildcard trio_mqtt tests examples benchmarks tools docs/*.py)
 EXACT := trio_mqtt/packets/*,trio_mqtt/_protocol/*
+DOCS := docs/_build/html
 VERSION := $(shell $(PYTHON) -c "import sys; print('%d.%d' % sys.version_info[:2])" 2>/dev/null)
 
 # A test that hangs ends the run with a traceback of where. Trying more examples takes its time.
@@ -30,7 +31,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test lint types docs pytest interop guards mutations broad-mutations test-lowest test-python bench bench-many bench-instructions format mosquitto strace valgrind clean
+.PHONY: help demo test quick lint types docs docs-versions pytest interop guards mutations broad-mutations test-lowest test-python package release-check bench bench-many bench-instructions format mosquitto strace valgrind clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/\1\t\2/p' Makefile | expand -t 20
@@ -50,7 +51,10 @@ types: $(VENV)/.test  ## mypy and pyright, both strict
 
 docs: $(VENV)/.test  ## the documentation, in docs/_build/html; a warning is an error
 	$(BIN)/sphinx-build -W --keep-going --fresh-env --nitpicky --quiet \
-		-b html -d docs/_build/doctrees docs docs/_build/html
+		-b html -d docs/_build/doctrees $(SPHINXOPTS) docs $(DOCS)
+
+docs-versions: $(VENV)/.test  ## the documentation of each release and of this tree, in docs/_build/versions
+	$(BIN)/python tools/docs_versions.py
 
 pytest: $(VENV)/.test mosquitto strace  ## the tests, with branch coverage
 	$(BIN)/coverage erase

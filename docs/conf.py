@@ -38,6 +38,7 @@ extensions = [
     "_tables",
 ]
 exclude_patterns = ["_build"]
+templates_path = ["_templates"]
 html_theme = "furo"
 html_static_path = ["_static"]
 html_css_files = ["pages.css"]
