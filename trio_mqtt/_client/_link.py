@@ -20,6 +20,7 @@ from trio_mqtt._client._alarms import Alarm
 from trio_mqtt._client._waiting import Wakeup
 from trio_mqtt._enums import MQTT_5
 from trio_mqtt._errors import ConnectFailed, ConnectionLost, MQTTError, RemoteProtocolError
+from trio_mqtt._protocol.exchanges import IncomingMessage
 from trio_mqtt.packets import Auth, ConnAck, Disconnect, Properties
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Link:
         ping_timeout: how long the Server may be silent after a PINGREQ, in seconds.
         ack_timeout: how long an acknowledgement may take, in seconds, or None.
         take: what takes each event, in order, by its class; may raise ConnectionLost.
-        take_run: takes as many events as it can at once, from this position on, and returns how
+        take_run: takes as many messages as it can at once, from this position on, and returns how
             many; it is asked before `take`.
         progress: called when a batch of events was delivered and when output was sent.
 
@@ -218,11 +219,10 @@ class Link:
                 taken = 0
                 try:
                     while taken < len(events):
-                        run = take_run(events, taken)
-                        if run:
+                        event = events[taken]
+                        if isinstance(event, IncomingMessage) and (run := take_run(events, taken)):
                             taken += run
                         else:
-                            event = events[taken]
                             taken += 1
                             take[event.__class__](event)
                         if valve.blockers and not valve.awaited:
