@@ -74,11 +74,14 @@ async def announce_again(client: Client) -> None:
 
 
 async def pretend(job: str) -> None:
-    """Press nothing, but take the time for it."""
-    await trio.sleep(2)
+    """Press nothing, but take some time for it."""
+    await trio.sleep(0.1)
     print("pressed", job)
 
 
 if __name__ == "__main__":
     server = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("MQTT_URL", "mqtt://localhost")
-    trio.run(run_press, pretend, server)
+    try:
+        trio.run(run_press, pretend, server)
+    except* KeyboardInterrupt:
+        pass

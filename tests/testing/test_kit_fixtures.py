@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -14,7 +16,7 @@ import trio
 import trio_mqtt
 from trio_mqtt import open_client
 from trio_mqtt.packets import PubRel
-from trio_mqtt.testing import Before, Faults
+from trio_mqtt.testing import Before, Faults, open_server
 
 if TYPE_CHECKING:
     import pytest
@@ -71,6 +73,25 @@ async def test_the_network_may_be_down_in_the_end(
 def test_the_example_passes(pytester: pytest.Pytester) -> None:
     shutil.copytree(ROOT / "examples" / "testing", pytester.path, dirs_exist_ok=True)
     pytester.runpytest_inprocess("-W", "error").assert_outcomes(passed=8)
+
+
+async def test_the_example_is_a_program() -> None:
+    with trio.fail_after(20):
+        async with open_server(port=0) as server, trio.open_nursery() as nursery:
+            assert server.url is not None
+            program = partial(
+                trio.run_process,
+                [sys.executable, str(ROOT / "examples" / "testing" / "press.py"), server.url],
+                capture_stdout=True,
+                env=os.environ | {"PYTHONPATH": PACKAGE, "PYTHONUNBUFFERED": "1"},
+                check=False,
+            )
+            process: trio.Process = await nursery.start(program)
+            await server.wait_subscribed("press/jobs")
+            server.publish("press/jobs", "lid", qos=1)
+            await server.wait_published("press/done", "lid", qos=2)
+            process.send_signal(signal.SIGINT)
+            assert await process.wait() == 0
 
 
 def test_trio_mode_or_a_mark(pytester: pytest.Pytester) -> None:
