@@ -133,7 +133,7 @@ class _FiltersRejected(MQTTError):
         user_properties: UserProperties = (),
     ) -> None:
         super().__init__(message)
-        self.reasons = dict(reasons or {})
+        self.reasons: dict[str, ReasonCode] = dict(reasons or {})
         self.reason_string = reason_string
         self.user_properties = user_properties
 

@@ -21,11 +21,11 @@ try:
     from opentelemetry.propagate import get_global_textmap
     from opentelemetry.propagators.textmap import Getter, Setter, TextMapPropagator
     from opentelemetry.trace import Link, SpanKind, StatusCode
-except ModuleNotFoundError as missing:
+except ModuleNotFoundError as _missing:
     raise ModuleNotFoundError(
         "trio_mqtt.opentelemetry needs opentelemetry-api: pip install 'trio-mqtt[opentelemetry]'",
-        name=missing.name,
-    ) from missing
+        name=_missing.name,
+    ) from _missing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from trio_mqtt.events import ReceivedMessage, SentMessage
 
     UserProperties = tuple[tuple[str, str], ...]
-    Attributes = dict[str, AttributeValue]
+    _Attributes = dict[str, AttributeValue]
 
 __all__ = ["Telemetry"]
 
@@ -102,8 +102,8 @@ class Telemetry(Instrument):
         self._template = template
         self._connected = False
         self._protocol: Protocol | None = None
-        self._server: Attributes = {}
-        self._client: Attributes = {}
+        self._server: _Attributes = {}
+        self._client: _Attributes = {}
         self._publishing: WeakKeyDictionary[SentMessage, tuple[Span, float]] = WeakKeyDictionary()
         meter = metrics.get_meter(_SCOPE, meter_provider=meter_provider)
         self._sent = meter.create_counter(
@@ -239,8 +239,8 @@ class Telemetry(Instrument):
         del server, error
         self._connected = False
 
-    def _attributes(self, name: str, kind: str, topic: str) -> Attributes:
-        attributes: Attributes = {
+    def _attributes(self, name: str, kind: str, topic: str) -> _Attributes:
+        attributes: _Attributes = {
             "messaging.system": "mqtt",
             "messaging.operation.name": name,
             "messaging.operation.type": kind,
@@ -252,8 +252,8 @@ class Telemetry(Instrument):
         return attributes
 
     def _of_message(
-        self, attributes: Attributes, message: SentMessage | ReceivedMessage
-    ) -> Attributes:
+        self, attributes: _Attributes, message: SentMessage | ReceivedMessage
+    ) -> _Attributes:
         return (
             attributes
             | self._client
@@ -263,7 +263,7 @@ class Telemetry(Instrument):
             }
         )
 
-    def _of_metric(self, attributes: Attributes, error: BaseException | None) -> Attributes:
+    def _of_metric(self, attributes: _Attributes, error: BaseException | None) -> _Attributes:
         return attributes if error is None else attributes | {"error.type": _type_of(error)}
 
     # -- contexts -----------------------------------------------------------------------------
@@ -294,7 +294,7 @@ class Telemetry(Instrument):
         return [Link(context)] if context.is_valid else []
 
 
-def _span_name(operation: str, attributes: Attributes, topic: str) -> str:
+def _span_name(operation: str, attributes: _Attributes, topic: str) -> str:
     template = attributes.get(_TEMPLATE)
     return f"{operation} {template if isinstance(template, str) else topic}"
 

@@ -18,10 +18,10 @@ from trio_mqtt.abc import Authenticator, AuthExchange
 
 try:
     from scramp import ScramClient, ScramException
-except ModuleNotFoundError as missing:
+except ModuleNotFoundError as _missing:
     raise ModuleNotFoundError(
-        "trio_mqtt.scram needs scramp: pip install 'trio-mqtt[scram]'", name=missing.name
-    ) from missing
+        "trio_mqtt.scram needs scramp: pip install 'trio-mqtt[scram]'", name=_missing.name
+    ) from _missing
 
 if TYPE_CHECKING:
     from trio_mqtt.abc import AuthData

@@ -54,7 +54,7 @@ class Committer:
         committed: Callable[[], None],
         refused: Callable[[OutgoingMessage, StorageError], None],
     ) -> None:
-        self.wake = Wakeup()
+        self.wake: Wakeup = Wakeup()
         self.failure: StorageError | None = None
         self._session = session
         self._committed = committed

@@ -89,15 +89,15 @@ class Deliveries:
         changed: Callable[[], None],
         start: Callable[[Callable[[], Awaitable[None]]], None],
     ) -> None:
-        self.routes = Routes()
-        self.valve = Valve()
-        self.strays = 0
+        self.routes: Routes = Routes()
+        self.valve: Valve = Valve()
+        self.strays: int = 0
         self.stray_replies = 0
         self.publish: Publish | None = None
         self.unsupported: UnsupportedProperties = "refuse"
         self.subscriptions: set[Subscription] = set()
-        self.events = EventStreams(check_open)
-        self.unclaimed = UnclaimedMessages(
+        self.events: EventStreams = EventStreams(check_open)
+        self.unclaimed: UnclaimedMessages = UnclaimedMessages(
             session,
             unclaimed_timeout,
             settle=self.settle,

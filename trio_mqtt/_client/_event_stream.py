@@ -32,7 +32,7 @@ class EventStream(OnlyAsync):
     """
 
     def __init__(self, check_open: Callable[[], None]) -> None:
-        self.dropped = 0
+        self.dropped: int = 0
         self._check_open = check_open
         self._waiting: deque[Event] = deque()
         self._line = trio.lowlevel.ParkingLot()

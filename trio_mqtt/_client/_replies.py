@@ -202,7 +202,7 @@ class Requester:
         self._deliveries = supervisor.deliveries
         self._supervisor = supervisor
         self._channels: list[ResponseChannel] = []  # the last is for new requests
-        self.waiting = 0
+        self.waiting: int = 0
 
     @enable_ki_protection
     async def request(

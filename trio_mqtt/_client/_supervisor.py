@@ -42,13 +42,15 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Awaitable, Callable, Mapping
 
+    from trio_mqtt._client._deliveries import Deliveries
     from trio_mqtt._client._hooks import Hooks
     from trio_mqtt._client._itinerary import Itinerary, Place
     from trio_mqtt._client._options import ConnectOptions, Credentials
     from trio_mqtt._client._reconnecting import Reconnect
+    from trio_mqtt._client._sending import Sending
     from trio_mqtt._client._session import Session
     from trio_mqtt._enums import Protocol
-    from trio_mqtt._protocol.session import OnSessionLost
+    from trio_mqtt._protocol.session import OnSessionLost, SessionState
     from trio_mqtt.packets import Connect
 
 T = TypeVar("T")
@@ -102,9 +104,11 @@ class Supervisor:
     ) -> None:
         parts = INSTRUMENTED if hooks else PLAIN
         self.session = session
-        self.state = session._state
-        self.committer = Committer(session, committed=self._committed, refused=self._give_up)
-        self.deliveries = parts.deliveries(
+        self.state: SessionState = session._state
+        self.committer: Committer = Committer(
+            session, committed=self._committed, refused=self._give_up
+        )
+        self.deliveries: Deliveries = parts.deliveries(
             session,
             receive_maximum=options.receive_maximum,
             unclaimed_timeout=options.unclaimed_timeout,
@@ -113,7 +117,7 @@ class Supervisor:
             start=self._start,
         )
         protocol = options.protocol or session._protocol or MQTT_5
-        self.sending = parts.sending(
+        self.sending: Sending = parts.sending(
             session,
             ServerInfo(protocol=protocol, client_id=session._client_id),
             itinerary.name,
@@ -125,15 +129,15 @@ class Supervisor:
         )
         self.sending._maker.unsupported = options.unsupported_properties
         self.deliveries.unsupported = options.unsupported_properties
-        self.requester = Requester(self)
-        self.connected = trio.Event()
-        self.connections = 0
-        self.farewell = Farewell()
+        self.requester: Requester = Requester(self)
+        self.connected: trio.Event = trio.Event()
+        self.connections: int = 0
+        self.farewell: Farewell = Farewell()
         self.leaving: set[trio.CancelScope] = set()
-        self.body_scope = trio.CancelScope()
-        self.settled = trio.Event()
+        self.body_scope: trio.CancelScope = trio.CancelScope()
+        self.settled: trio.Event = trio.Event()
         self.error: MQTTError | None = None
-        self.authenticating = Authenticating(options, self)
+        self.authenticating: Authenticating = Authenticating(options, self)
         self._restorer = Restorer(session, self.sending, self.deliveries)
         self._retrying = Retrying(
             itinerary,

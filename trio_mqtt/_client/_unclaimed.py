@@ -83,8 +83,8 @@ class UnclaimedMessages:
         start: Callable[[Callable[[], Awaitable[None]]], None],
     ) -> None:
         self.settling: set[Message] = set()
-        self.released = 0
-        self.dropped = 0
+        self.released: int = 0
+        self.dropped: int = 0
         self._session = session
         self._timeout = timeout
         self._settle_message = settle

@@ -46,9 +46,9 @@ class Valve:
 
     def __init__(self) -> None:
         self.blockers: dict[Blocker, None] = {}
-        self.awaited = 0
+        self.awaited: int = 0
         self.paused_since: float | None = None
-        self.paused = 0.0
+        self.paused: float = 0.0
         self._wakeup = Wakeup()
 
     def __enter__(self) -> None:

@@ -27,10 +27,10 @@ try:
     from python_socks import ProxyError, ProxyType
     from python_socks.async_.trio.v2 import Proxy
     from python_socks.async_.trio.v2._stream import TrioSocketStream
-except ModuleNotFoundError as missing:
+except ModuleNotFoundError as _missing:
     raise ModuleNotFoundError(
-        "the argument proxy needs python-socks: pip install 'trio-mqtt[proxy]'", name=missing.name
-    ) from missing
+        "the argument proxy needs python-socks: pip install 'trio-mqtt[proxy]'", name=_missing.name
+    ) from _missing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
