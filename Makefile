@@ -48,6 +48,7 @@ lint: $(VENV)/.test  ## ruff: rules and format
 types: $(VENV)/.test  ## mypy and pyright, both strict
 	$(BIN)/mypy $(SOURCES)
 	$(BIN)/pyright --pythonpath $(BIN)/python $(SOURCES)
+	$(BIN)/python tools/editors.py
 
 docs: $(VENV)/.test  ## the documentation, in docs/_build/html; a warning is an error
 	$(BIN)/sphinx-build -W --keep-going --fresh-env --nitpicky --quiet \
