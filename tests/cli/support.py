@@ -32,9 +32,11 @@ LONG: Final = 30.0
 
 COMMAND: Final = (sys.executable, "-m", "trio_mqtt")
 ROOT: Final = Path(__file__).parent.parent.parent
+_OF_THIS_RUN: Final = ("MQTT_", "COLUMNS", "LINES")
 _ENVIRONMENT: Final = {
-    name: value for name, value in os.environ.items() if not name.startswith("MQTT_")
+    name: value for name, value in os.environ.items() if not name.startswith(_OF_THIS_RUN)
 } | {"TERM": "xterm", "PYTHONPATH": str(ROOT)}
+_POLL: Final = 0.05
 _ANSI: Final = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|[@-_])")
 
 
@@ -164,9 +166,9 @@ class Terminal:
     """
 
     def __init__(self, *args: str, columns: int = 100, rows: int = 30) -> None:
-        self._master, slave = pty.openpty()
-        name = os.ttyname(slave)
-        os.close(slave)
+        # The end of the command stays open here, so that reading does not fail before it opens it.
+        self._master, self._slave = pty.openpty()
+        name = os.ttyname(self._slave)
         words = " ".join(map(shlex.quote, [*COMMAND, *args]))
         script = f"stty rows {rows} cols {columns} < {name}; exec {words} < {name} > {name} 2>&1"
         # The first terminal that the leader of a session opens becomes its controlling one.
@@ -182,6 +184,7 @@ class Terminal:
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()
+        os.close(self._slave)
         os.close(self._master)
 
     @property
@@ -197,26 +200,25 @@ class Terminal:
         """Wait until this was written."""
         deadline = time.monotonic() + LONG
         while text not in self.text:
-            assert self._read(deadline), f"{text!r} has not come, but {self.text!r}"
+            if not self._read(_POLL):
+                alive = self._process.poll() is None and time.monotonic() < deadline
+                assert alive, f"{text!r} has not come, but {self.text!r}"
 
     def wait(self) -> int:
         """Wait for the end; the exit status, less than 0 for a signal."""
         deadline = time.monotonic() + LONG
-        while self._read(deadline):
+        while self._process.poll() is None:
+            self._read(_POLL)
+            assert time.monotonic() < deadline, f"it goes on after {self.text!r}"
+        while self._read(0):
             pass
-        return self._process.wait(LONG)
+        return self._process.returncode
 
-    def _read(self, deadline: float) -> bool:
-        left = max(0.0, deadline - time.monotonic())
-        ready, _, _ = select.select([self._master], [], [], left)
-        if not ready:
-            return False
-        try:
-            data = os.read(self._master, 65_536)
-        except OSError:  # the other end is closed
-            return False
-        self.raw += data
-        return bool(data)
+    def _read(self, seconds: float) -> bool:
+        ready, _, _ = select.select([self._master], [], [], seconds)
+        if ready:
+            self.raw += os.read(self._master, 65_536)
+        return bool(ready)
 
 
 def interrupt(process: subprocess.Popen[bytes]) -> None:
