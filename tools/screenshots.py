@@ -13,7 +13,6 @@ import re
 import subprocess
 import sys
 import tempfile
-import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -23,7 +22,7 @@ from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 from rich.text import Text
 
-from tests.cli.children import COLUMNS, PROGRAM, OnTerminal, start_on_terminal
+from tests.cli.support import COMMAND, Terminal
 from tests.servers import RealServer, run_mosquitto
 
 if TYPE_CHECKING:
@@ -35,7 +34,9 @@ TARGET: Final = Path(__file__).parent.parent / "docs" / "screenshots"
 _FORMAT: Final = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
 _PIECES: Final = re.compile(r"(\x1b\[[0-?]*[ -/]*[@-~]|[\r\n])")
 _UP: Final = re.compile(r"\x1b\[(\d*)A")
-_SECONDS: Final = 4.0
+_COLUMNS: Final = 100
+_REPORTS: Final = 40
+_PAUSE: Final = 0.1
 
 
 def screen_of(output: str) -> list[str]:
@@ -64,7 +65,7 @@ def screen_of(output: str) -> list[str]:
 
 def save(name: str, words: Sequence[str], lines: Sequence[str]) -> None:
     """Draw what a command has written, below its command line."""
-    console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
+    console = Console(record=True, width=_COLUMNS, file=io.StringIO(), force_terminal=True)
     command = Text("$ ", style="bold green")
     command.append("trio-mqtt " + " ".join(words), style="bold")
     console.print(command)
@@ -75,47 +76,33 @@ def save(name: str, words: Sequence[str], lines: Sequence[str]) -> None:
     (TARGET / f"{name}.svg").write_text(text.strip() + "\n")
 
 
-@contextmanager
-def run(*words: str) -> Generator[OnTerminal]:
-    """Run a command on a terminal."""
-    with start_on_terminal(*words) as child:
-        yield child
-
-
-def watch(child: OnTerminal, seconds: float) -> None:
-    """Read what it writes for a while."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        child.read_some(deadline)
-
-
 # -- the pictures ---------------------------------------------------------------------------------
 
 
 def show_doctor(url: str) -> None:
     """All is well, and a message comes back."""
     words = ("doctor", url, "-t", "greenhouse/test")
-    with run(*words) as child:
-        child.finish()
-    save("doctor", words, screen_of(child.output))
+    with Terminal(*words) as child:
+        child.wait()
+    save("doctor", words, screen_of(child.raw.decode()))
 
 
 def show_wrong_certificate(directory: Path, port: int) -> None:
     """The certificate has expired, and is for another host."""
     words = ("doctor", f"mqtts://localhost:{port}", "--cafile", "ca.pem")
-    with run(*words[:-1], str(directory / "ca.pem")) as child:
-        child.finish()
-    save("doctor-certificate", words, screen_of(child.output))
+    with Terminal(*words[:-1], str(directory / "ca.pem")) as child:
+        child.wait()
+    save("doctor-certificate", words, screen_of(child.raw.decode()))
 
 
 def show_bench(url: str) -> None:
     """While it runs, and its results."""
     words = ("bench", url, "-q", "1", "--rate", "2000", "--duration", "5", "--histogram")
-    with run(*words) as child:
-        watch(child, _SECONDS)
-        save("bench-live", words, screen_of(child.output))
-        child.finish()
-    save("bench", words, screen_of(child.output))
+    with Terminal(*words) as child:
+        child.wait_for("sent 8,")
+        save("bench-live", words, screen_of(child.raw.decode()))
+        child.wait()
+    save("bench", words, screen_of(child.raw.decode()))
 
 
 def show_plot(url: str) -> None:
@@ -123,21 +110,21 @@ def show_plot(url: str) -> None:
     picture = TARGET / "bench-plot.svg"
     arguments = ("-q", "1", "--rate", "2000", "--duration", "5", "--plot", str(picture))
     subprocess.run(  # noqa: S603 - our own command
-        [*PROGRAM, "bench", url, *arguments], check=True, stdout=subprocess.DEVNULL
+        [*COMMAND, "bench", url, *arguments], check=True, stdout=subprocess.DEVNULL
     )
 
 
 def show_tree(url: str) -> None:
     """A greenhouse whose sensors report."""
     words = ("sub", "-L", url, "-t", "greenhouse/#", "--format", "tree")
-    with run(*words) as child:
-        for number in range(40):
+    with Terminal(*words) as child:
+        child.wait_for("0 messages")
+        for number in range(_REPORTS):
             _report(url, number)
-            child.read_some(time.monotonic() + 0.05)
-        watch(child, 1.0)
-        save("sub-tree", words, screen_of(child.output))
-        child.interrupt()
-        child.finish()
+            child._read(_PAUSE)  # noqa: SLF001 - whatever has come by then
+        save("sub-tree", words, screen_of(child.raw.decode()))
+        child.type("\x03")
+        child.wait()
 
 
 def _report(url: str, number: int) -> None:
@@ -150,8 +137,7 @@ def _report(url: str, number: int) -> None:
             for place, base in (("north", 21), ("south", 24), ("nursery", 27)):
                 value = base + math.sin(number / 5 + base)
                 await client.publish(f"greenhouse/{place}/temperature", f"{value:.1f}")
-                if number % 3 == 0:
-                    await client.publish(f"greenhouse/{place}/humidity", f"{60 + value:.0f}")
+                await client.publish(f"greenhouse/{place}/humidity", f"{60 + value:.0f}")
             await client.publish("greenhouse/pump/state", "on" if number % 8 < 4 else "off")  # noqa: PLR2004
 
     trio.run(publish)

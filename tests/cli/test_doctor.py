@@ -427,7 +427,8 @@ async def test_the_session_of_another_client_stays(protocol: Protocol) -> None:
         ):
             pass
         async with open_client(url) as other:
-            await other.publish("orders/1", "one", qos=1)
+            await other.publish("orders/1", bytes(1_500_000), qos=1)
+            await other.publish("orders/2", "two", qos=1)
         found = await examine(url, client_id="gateway", protocol=protocol)
         assert (found.failed, found.warned) == ([], ["CONNACK"])
         assert "goes on with the Session of 'gateway'" in found["CONNACK"].found
@@ -436,7 +437,8 @@ async def test_the_session_of_another_client_stays(protocol: Protocol) -> None:
                 open_client(url, session=session, protocol=protocol) as client,
                 client.subscribe("orders/#", qos=1) as messages,
             ):
-                assert (await messages.receive()).text() == "one"
+                assert len((await messages.receive()).payload) == 1_500_000
+                assert (await messages.receive()).text() == "two"
 
 
 @pytest.mark.parametrize("protocol", [MQTT_5, MQTT_3_1_1])

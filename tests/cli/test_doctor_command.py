@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cli.children import COLUMNS, run_piped, start_on_terminal
+from tests.cli.support import Terminal, invoke, run
 from tests.servers import RealServer, free_port, run_mosquitto
 from tests.transports.support import CA, CERTIFICATE, CLIENT, OTHER_CA
 
@@ -18,38 +18,38 @@ if TYPE_CHECKING:
 
 
 def test_through_a_pipe(mosquitto: RealServer) -> None:
-    done = run_piped("doctor", "-p", str(mosquitto.port), "-h", "127.0.0.1", "-t", "doctor/test")
-    assert (done.returncode, done.stderr) == (0, "")
-    lines = done.stdout.splitlines()
+    done = run("doctor", "-p", str(mosquitto.port), "-h", "127.0.0.1", "-t", "doctor/test")
+    assert (done.status, done.errors) == (0, "")
+    lines = done.output.decode().splitlines()
     assert lines[0].startswith(f"ok       URL                 mqtt://127.0.0.1:{mosquitto.port} is")
     assert lines[1] == "skipped  name                the host '127.0.0.1' is an IP address"
-    assert f"{'Receive Maximum':<34} 20" in done.stdout
+    assert f"{'Receive Maximum':<34} 20" in done.output.decode()
     assert lines[-1] == "nothing is wrong"
-    assert "\x1b" not in done.stdout
+    assert "\x1b" not in done.output.decode()
 
 
 def test_on_a_terminal(mosquitto: RealServer) -> None:
-    with start_on_terminal("doctor", "-L", mosquitto.url, "-V", "5") as child:
-        assert child.finish() == 0
-    assert "\x1b[32mok" in child.output
+    with Terminal("doctor", "-L", mosquitto.url, "-V", "5") as child:
+        assert child.wait() == 0
+    assert "\x1b[32mok" in child.raw.decode()
     assert "CONNACK" in child.text
     assert child.text.rstrip().endswith("nothing is wrong")
-    assert all(len(line) <= COLUMNS for line in child.text.splitlines())
+    assert all(len(line) <= 100 for line in child.text.splitlines())
 
 
 def test_what_is_wrong_on_a_terminal() -> None:
-    with start_on_terminal("doctor", "-h", "127.0.0.1", "-p", str(free_port())) as child:
-        assert child.finish() == 3
-    assert "\x1b[1;31mfailed" in child.output
+    with Terminal("doctor", "-h", "127.0.0.1", "-p", str(free_port())) as child:
+        assert child.wait() == 3
+    assert "\x1b[1;31mfailed" in child.raw.decode()
     assert "-> check that the server runs" in child.text
     assert "CONNACK, limits, PINGREQ: not tried" in child.text
     assert child.text.rstrip().endswith("wrong: TCP")
 
 
 def test_json(mosquitto: RealServer) -> None:
-    done = run_piped("doctor", mosquitto.url, "--json")
-    assert done.returncode == 0
-    found = json.loads(done.stdout)
+    done = run("doctor", mosquitto.url, "--json")
+    assert done.status == 0
+    found = json.loads(done.output.decode())
     assert found["status"] == "ok"
     steps = {step["name"]: step for step in found["steps"]}
     assert list(steps) == ["URL", "name", "TCP", "CONNACK", "limits", "PINGREQ"]
@@ -57,9 +57,9 @@ def test_json(mosquitto: RealServer) -> None:
     assert steps["CONNACK"]["seconds"] > 0
     assert steps["CONNACK"]["advice"] is None
     assert steps["limits"]["details"]["Topic Alias Maximum"] == 10
-    broken = run_piped("doctor", "-h", "127.0.0.1", "-p", str(free_port()), "--json")
-    assert broken.returncode == 3
-    found = json.loads(broken.stdout)
+    broken = run("doctor", "-h", "127.0.0.1", "-p", str(free_port()), "--json")
+    assert broken.status == 3
+    found = json.loads(broken.output.decode())
     assert found["status"] == "failed"
     assert {step["name"]: step["status"] for step in found["steps"]} == {
         "URL": "ok",
@@ -92,33 +92,33 @@ def test_the_options_of_tls(guarded: tuple[Path, RealServer]) -> None:
     url = f"mqtts://localhost:{server.more_ports[0]}"
     ca, other = ("--cafile", f"{directory}/ca.pem"), ("--cafile", f"{directory}/other.pem")
     pair = ("--cert", f"{directory}/client.pem", "--key", f"{directory}/client.pem")
-    good = run_piped("doctor", "-L", url, *ca, *pair, "-t", "a")
-    assert good.returncode == 0
-    assert "TLSv1.3 with" in good.stdout
-    distrusted = run_piped("doctor", "-L", url, *other, *pair)
-    assert distrusted.returncode == 3
-    assert "wrong: certificate\n" in distrusted.stdout
-    assert "--cafile" in distrusted.stdout
-    nobody = run_piped("doctor", "-L", url, *ca)
-    assert nobody.returncode == 3
-    assert "--cert and --key" in nobody.stdout
-    assert "wrong: client certificate\n" in nobody.stdout
-    plain = run_piped("doctor", "-L", f"mqtts://localhost:{server.port}", *ca)
-    assert plain.returncode == 3
-    assert f"-> use mqtt://localhost:{server.port}: that answers" in plain.stdout
+    good = run("doctor", "-L", url, *ca, *pair, "-t", "a")
+    assert good.status == 0
+    assert "TLSv1.3 with" in good.output.decode()
+    distrusted = run("doctor", "-L", url, *other, *pair)
+    assert distrusted.status == 3
+    assert "wrong: certificate\n" in distrusted.output.decode()
+    assert "--cafile" in distrusted.output.decode()
+    nobody = run("doctor", "-L", url, *ca)
+    assert nobody.status == 3
+    assert "--cert and --key" in nobody.output.decode()
+    assert "wrong: client certificate\n" in nobody.output.decode()
+    plain = run("doctor", "-L", f"mqtts://localhost:{server.port}", *ca)
+    assert plain.status == 3
+    assert f"-> use mqtt://localhost:{server.port}: that answers" in plain.output.decode()
 
 
 def test_a_broker_of_our_own_that_refuses() -> None:
-    with start_on_terminal("broker", "-p", "0", "--account", "me:secret") as broker:
-        broker.read_until("for development")
+    with Terminal("broker", "-p", "0", "--account", "me:secret") as broker:
+        broker.wait_for("for development")
         url = broker.text.split()[0]
-        refused = run_piped("doctor", "-L", url)
-        assert refused.returncode == 4
-        assert "wrong: CONNACK" in refused.stdout
-        assert "-> check the user name (-u) and the password (-P)" in refused.stdout
-        let_in = run_piped("doctor", "-L", url, "-u", "me", "-P", "secret", "-t", "a")
-        assert let_in.returncode == 0
-        assert "secret" not in let_in.stdout
+        refused = run("doctor", "-L", url)
+        assert refused.status == 4
+        assert "wrong: CONNACK" in refused.output.decode()
+        assert "-> check the user name (-u) and the password (-P)" in refused.output.decode()
+        let_in = run("doctor", "-L", url, "-u", "me", "-P", "secret", "-t", "a")
+        assert let_in.status == 0
+        assert "secret" not in let_in.output.decode()
 
 
 @pytest.mark.parametrize(
@@ -133,18 +133,36 @@ def test_a_broker_of_our_own_that_refuses() -> None:
     ],
 )
 def test_what_cannot_be_understood(arguments: list[str], words: str) -> None:
-    done = run_piped("doctor", *arguments)
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert words in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    done = run("doctor", *arguments)
+    assert done.status == 2
+    assert done.output.decode() == ""
+    assert words in done.errors
+    assert len(done.errors.splitlines()) == 1
 
 
 def test_ctrl_c_while_it_waits() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
-        with start_on_terminal("doctor", "-h", "127.0.0.1", "-p", str(port)) as child:
-            child.read_until("TCP")
-            child.interrupt()
-            assert child.finish() == 130
+        with Terminal("doctor", "-h", "127.0.0.1", "-p", str(port)) as child:
+            child.wait_for("TCP")
+            child.type("\x03")
+            assert child.wait() == 130
     assert "Traceback" not in child.text
+
+
+def test_in_this_process(guarded: tuple[Path, RealServer]) -> None:
+    directory, server = guarded
+    assert invoke("doctor", server.url, "-t", "a").exit_code == 0
+    url = f"mqtts://localhost:{server.more_ports[0]}"
+    trusting = ("doctor", url, "--cafile", f"{directory}/ca.pem")
+    refused = invoke(*trusting)
+    assert refused.exit_code == 3
+    assert refused.output.endswith("wrong: client certificate\n")
+    pair = ("--cert", f"{directory}/client.pem", "--key", f"{directory}/client.pem")
+    found = json.loads(invoke(*trusting, *pair, "--json").stdout)
+    assert found["status"] == "ok"
+    assert invoke("doctor", f"mqtts://127.0.0.1:{server.port}").exit_code == 3
+    # What comes after CONNACK is a failure of another kind.
+    limited = invoke("doctor", server.url, "-t", "$SYS/doctor", "-W", "0.3")
+    assert limited.exit_code == 1
+    assert limited.output.endswith("wrong: round trip\n")

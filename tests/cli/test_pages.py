@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.cli.children import PATIENCE, PROGRAM, run_piped
+from tests.cli.support import COMMAND, LONG, run
 from trio_mqtt._cli import _bench, _doctor
 from trio_mqtt._cli._command import Option
 
@@ -30,11 +30,11 @@ each_page = pytest.mark.parametrize("name", COMMANDS)
 def test_the_examples_of_a_page_run(name: str, mosquitto: RealServer, tmp_path: Path) -> None:
     examples = EXAMPLE.findall((DOCS / f"{name}.rst").read_text())
     assert examples
-    program = " ".join(map(shlex.quote, PROGRAM))
+    program = " ".join(map(shlex.quote, COMMAND))
     for example in examples:
         line = example.replace("mqtt://localhost", mosquitto.url)
         done = subprocess.run(  # noqa: S602 - our own documentation
-            f"{program} {line}", shell=True, cwd=tmp_path, timeout=PATIENCE, check=False
+            f"{program} {line}", shell=True, cwd=tmp_path, timeout=LONG, check=False
         )
         assert done.returncode == 0, example
 
@@ -59,7 +59,7 @@ def test_every_option_and_exit_status_is_in_the_page(name: str) -> None:
 
 @each_page
 def test_the_help_is_complete(name: str) -> None:
-    done = run_piped(name, "--help")
-    assert done.returncode == 0
-    assert f"trio-mqtt {name} [OPTIONS] [URL]" in done.stdout
-    assert "--cafile" in done.stdout
+    done = run(name, "--help")
+    assert done.status == 0
+    assert f"trio-mqtt {name} [OPTIONS] [URL]" in done.output.decode()
+    assert "--cafile" in done.output.decode()

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 _P = TypeVar("_P", bound=Packet)
 
 _CONNACK_OF_3_1_1: Final = b"\x20\x02"
-_MOST_PACKET: Final = 1_000_000
-"""Larger packets are not waited for: the Server is told so by MQTT 5.0."""
 _MOST_KEPT: Final = 64
 
 
@@ -63,7 +61,7 @@ class Conversation:
         self.protocol = protocol
         self.first = b""
         self._stream = stream
-        self._reader = PacketReader(protocol, maximum_packet_size=_MOST_PACKET)
+        self._reader = PacketReader(protocol)
         self._packets: list[Packet] = []
 
     async def connect(self, connect: Connect) -> ConnAck:

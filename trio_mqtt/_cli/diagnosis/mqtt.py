@@ -190,9 +190,10 @@ class Exchange:
         username, password = self._target.credentials
         is_borrowed = self._target.client_id is not None
         properties = NO_PROPERTIES
-        if protocol is MQTT_5:
-            expiry = _FOR_EVER if is_borrowed else None
-            properties = Properties(session_expiry_interval=expiry, maximum_packet_size=1_000_000)
+        if protocol is MQTT_5 and is_borrowed:
+            # One message at most is sent here, unacknowledged. A Maximum Packet Size would have
+            # the Server throw larger ones away.
+            properties = Properties(session_expiry_interval=_FOR_EVER, receive_maximum=1)
         return Connect(
             client_id=self._client_id,
             clean_start=not is_borrowed,
