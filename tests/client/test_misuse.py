@@ -19,7 +19,10 @@ from trio_mqtt import (
     LocalProtocolError,
     MalformedPacket,
     PacketTooLarge,
+    PublishRejected,
+    ReasonCode,
     Session,
+    SubscribeRejected,
 )
 from trio_mqtt.testing import Server, ServerLimits, open_server
 
@@ -367,6 +370,26 @@ async def test_a_payload_that_is_something_else(client: trio_mqtt.Client) -> Non
             read()
         assert caught.value.__notes__ == ["this is the payload of a message to 'a/b'"]
         assert "secret" not in str(caught.value)
+
+
+# -- refusals -----------------------------------------------------------------------------------
+
+
+async def test_what_the_server_refuses(server: Server) -> None:
+    server.authorize_publish = server.authorize_subscribe = never
+    hint = "0x87 (not authorized); check what the server allows this client"
+    async with open_client("mqtt://broker", connector=server.connect) as client:
+        with pytest.raises(PublishRejected) as rejected:
+            await client.publish("a", qos=1)
+        with pytest.raises(SubscribeRejected) as refused:
+            await enter(client.subscribe("a/#"))
+    words = f"mqtt://broker:1883 refused the message to 'a' with {hint}"
+    assert str(rejected.value) == words
+    assert str(refused.value) == f"mqtt://broker:1883 refused to subscribe 'a/#' {hint}"
+
+
+def never(_client_id: str, _asked: object) -> ReasonCode:
+    return ReasonCode.NOT_AUTHORIZED
 
 
 # -- without Trio -------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import attrs
 import trio
 from trio.lowlevel import enable_ki_protection
 
+from trio_mqtt._client._refusals import hint_for
 from trio_mqtt._client._versions import as_spoken
 from trio_mqtt._enums import MQTT_5, PacketType, QoS, ReasonCode
 from trio_mqtt._errors import (
@@ -329,7 +330,7 @@ def result_of(message: OutgoingMessage, server_name: str) -> PublishResult:
         words = f": {properties.reason_string}" if properties.reason_string else ""
         text = (
             f"{server_name} refused the message to {message.topic!r} with "
-            f"{reason_code.describe()}{words}"
+            f"{reason_code.describe()}{words}{hint_for(reason_code)}"
         )
         raise PublishRejected(
             text,

@@ -12,6 +12,7 @@ from trio.lowlevel import enable_ki_protection
 from trio_mqtt._client._filters import subscription_requests
 from trio_mqtt._client._misuse import Block
 from trio_mqtt._client._outgoing import own_instance
+from trio_mqtt._client._refusals import hint_for
 from trio_mqtt._client._requests import (
     Grant,
     SubscribeOptions,
@@ -240,8 +241,9 @@ class SubscriptionManager(Block):
         if first is not None:
             listed = ", ".join(f"{each!r} {code.describe()}" for each, code in reasons.items())
             words = f": {first.reason_string}" if first.reason_string else ""
+            hint = hint_for(next(iter(reasons.values())))
             raise SubscribeRejected(
-                f"{self._sending.server_name} refused to subscribe {listed}{words}",
+                f"{self._sending.server_name} refused to subscribe {listed}{words}{hint}",
                 reasons=reasons,
                 reason_string=first.reason_string,
                 user_properties=first.user_properties,
