@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager, nullcontext, suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import pytest
 import trio
@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.packets.strategies import packets as any_packet
+from tests.testing.streams import read_all
 from tests.testing.support import RawClient
 from trio_mqtt import (
     MQTT_3_1_1,
@@ -33,6 +34,7 @@ from trio_mqtt.packets import (
     Publish,
     PubRec,
     PubRel,
+    encode,
 )
 from trio_mqtt.testing import (
     Before,
@@ -419,3 +421,82 @@ async def test_a_recording_through_a_proxy() -> None:
             open_client(url) as client,
         ):
             await client.publish("a", "b", qos=2)
+
+
+# -- ends ----------------------------------------------------------------------------------------
+
+
+async def test_who_ended_a_connection_and_how() -> None:
+    async with open_server() as server, open_network(server.connect) as network:
+        recording = network.record()
+        for _ in range(2):
+            async with network.connect() as stream:
+                await RawClient(stream).send(Connect("c"))
+                await trio.testing.wait_all_tasks_blocked()
+                stream.reset()
+            await network.connections[-1].wait_ended()
+        async with network.connect() as stream:
+            await RawClient(stream).send(Connect("c"))
+            await trio.testing.wait_all_tasks_blocked()
+            server.drop("c", reset=True)
+            await network.connections[-1].wait_ended()
+        for ending in ("reset", "close"):
+            async with network.connect():
+                network.cut(ending)
+    ends = [(entry.connection, entry.sender, entry.end) for entry in recording.entries if entry.end]
+    assert ends == [
+        (1, "client", "reset"),
+        (2, "client", "reset"),
+        (3, "server", "reset"),
+        (4, "network", "reset"),
+        (5, "network", "close"),
+    ]
+
+
+@pytest.mark.parametrize("sender", ["server", "network"])
+@pytest.mark.parametrize("ending", ["reset", "close"])
+async def test_what_was_sent_before_the_end_can_be_read(
+    sender: Literal["server", "network"],
+    ending: Literal["reset", "close"],
+    autojump_clock: MockClock,
+) -> None:
+    peer = ScriptedPeer(
+        *Recording(
+            [
+                Recorded(
+                    connection=1, time=0, sender="client", packet=Connect("c"), protocol=MQTT_5
+                ),
+                Recorded(connection=1, time=0, sender="server", packet=ConnAck()),
+                Recorded(connection=1, time=1, sender=sender, end=ending),
+            ]
+        ).scripts()
+    )
+    async with peer.connect() as stream:
+        await RawClient(stream).send(Connect("c"))
+        await trio.sleep(2)
+        data, end = await read_all(stream)
+        assert data == encode(ConnAck(), MQTT_5)
+        assert end == ending
+
+
+async def test_a_message_sent_again_has_its_identifier(autojump_clock: MockClock) -> None:
+    connect = Connect("c")
+    entries = [
+        Recorded(connection=number, time=0, sender="client", packet=packet, protocol=protocol)
+        for number in (1, 2)
+        for packet, protocol in (
+            (connect, MQTT_5),
+            (Publish("a", b"", 1, dup=number == 2, packet_id=7), None),
+        )
+    ]
+    for last in (9, 8):
+        peer = ScriptedPeer(*Recording(entries).scripts())
+        async with peer.connect() as stream:
+            await RawClient(stream).send(connect, Publish("a", b"", 1, packet_id=9))
+        with (
+            nullcontext() if last == 9 else pytest.raises(AssertionError, match="expected 9, got 8")
+        ):
+            async with peer.connect() as stream:
+                await RawClient(stream).send(
+                    connect, Publish("a", b"", 1, dup=True, packet_id=last)
+                )

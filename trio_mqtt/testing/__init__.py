@@ -1,6 +1,7 @@
 """What tests of MQTT programs need: a server in this process, a scripted peer, a faulty network.
 
-They run under `trio.testing.MockClock` and need neither a real network nor another program.
+They run under `trio.testing.MockClock` and need neither a real network nor another program, nor
+pytest; the fixtures for that are in `trio_mqtt.testing.fixtures`.
 """
 
 from __future__ import annotations

@@ -146,10 +146,13 @@ class Recorder:
         self._connection = connection
         self._began = began
         self._secrets = secrets
+        self._over = False
         self._sides = {"client": _Side(), "server": _Side()}
 
     def data(self, sender: Sender, data: bytes) -> None:
         """Bytes are passed on."""
+        if self._over:
+            return
         side = self._sides[sender]
         for packet in side.take(data):
             protocol: Protocol | None = None
@@ -163,8 +166,10 @@ class Recorder:
             self._recording.add(attrs.evolve(self._entry(sender), data=lost))
 
     def end(self, sender: Sender, ending: Ending) -> None:
-        """The connection ends."""
-        self._recording.add(attrs.evolve(self._entry(sender), end=ending))
+        """One side ends the connection, or the network; behind a break there is nothing."""
+        if not self._over:
+            self._recording.add(attrs.evolve(self._entry(sender), end=ending))
+        self._over = self._over or ending == "reset" or sender == "network"
 
     def _entry(self, sender: Sender) -> Recorded:
         time = trio.current_time() - self._began
