@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ssl
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 import pytest
 from click.testing import CliRunner
 
-from tests.cli.support import invoke
+from tests.cli.support import LONG, environment, invoke
 from tests.transports.support import CA
 from trio_mqtt import MQTT_3_1, MQTT_3_1_1, MQTT_5, Will
 from trio_mqtt._cli._command import Command, Option
@@ -216,3 +218,41 @@ def test_controls_are_shown(function: Any, shown: str) -> None:
 def test_what_is_no_utf_8_is_shown() -> None:
     assert for_terminal(b"\xffa") == "\\xffa"
     assert for_people("\ud800") == "\\ud800"
+
+
+@pytest.mark.parametrize("missing", ["click", "rich"])
+def test_what_it_needs_is_named_if_it_is_missing(missing: str) -> None:
+    script = (
+        f"import sys; sys.modules[{missing!r}] = None; from trio_mqtt.__main__ import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, "--help"],
+        capture_output=True,
+        text=True,
+        timeout=LONG,
+        check=False,
+        env=environment(),
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith("pip install 'trio-mqtt[cli]'\n")
+    assert done.stderr.count("\n") == 1
+
+
+def test_plain_commands_import_no_more_than_they_need() -> None:
+    script = (
+        "import sys; sys.argv = ['trio-mqtt', 'pub', '--help']\n"
+        "from trio_mqtt.__main__ import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print(sorted({name.split('.')[0] for name in sys.modules} & {'rich', 'cryptography'}))\n"
+        "print([name for name in ('testing', '_cli._sub') if f'trio_mqtt.{name}' in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=LONG,
+        check=True,
+        env=environment(),
+    )
+    assert done.stdout.splitlines()[-2:] == ["[]", "[]"]
