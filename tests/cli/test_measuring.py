@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 import struct
 from contextlib import asynccontextmanager
 from itertools import pairwise
@@ -13,14 +15,21 @@ import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
-from trio_mqtt import FeatureNotSupported, ReasonCode, open_client
+from trio_mqtt import FeatureNotSupported, ReasonCode, Reconnect, open_client
 from trio_mqtt._cli.measuring.histogram import Histogram
 from trio_mqtt._cli.measuring.plot import draw
 from trio_mqtt._cli.measuring.rates import MOST_SAMPLES, Rates
 from trio_mqtt._cli.measuring.run import Measurement, Plan
 from trio_mqtt._cli.measuring.sequences import MOST_GAPS, Sequence
-from trio_mqtt._cli.measuring.show import as_json, histogram_lines, milliseconds
+from trio_mqtt._cli.measuring.show import (
+    as_json,
+    histogram_lines,
+    live_line,
+    milliseconds,
+    print_results,
+)
 from trio_mqtt.packets import Publish
 from trio_mqtt.testing import Server, ServerLimits, open_server
 
@@ -223,6 +232,33 @@ async def test_it_can_be_stopped_and_still_waits_for_the_rest() -> None:
     assert measured.complete
 
 
+async def test_connections_that_are_lost_on_the_way() -> None:
+    def connect() -> AbstractAsyncContextManager[Client]:
+        return open_client(
+            connector=server.connect, reconnect=Reconnect(delay=0.01, max_delay=0.01)
+        )
+
+    cut = False
+
+    def cut_all(running: Measurement) -> None:
+        nonlocal cut
+        if running.received and not cut:
+            cut = True
+            for client_id in server.sessions:
+                server.drop(client_id)
+
+    async with open_server() as server:
+        measured = Measurement(Plan(open=connect, messages=300, rate=300, qos=1))
+        with trio.fail_after(LONG):
+            await measured.run(cut_all)
+    assert cut
+    assert (measured.sent, measured.received, measured.lost) == (300, 300, 0)
+    assert measured.connections == 2
+    shown = io.StringIO()
+    print_results(Console(file=shown, width=150), measured, histogram=True)
+    assert "connections lost" in shown.getvalue()
+
+
 async def test_publishing_alone() -> None:
     async with open_server() as server:
         measured = await measure(server, subscribers=0, qos=1)
@@ -265,6 +301,39 @@ async def test_results_for_machines_and_pictures() -> None:
     assert all(line.isascii() for line in lines)
     fine = list(histogram_lines(measured, 50, plain=False))
     assert max(line.count("█") for line in fine) == 50
+
+
+def test_rows_for_what_went_wrong() -> None:
+    measured = Measurement(Plan(open=open_client, messages=1000, subscribers=2, rate=10.5))
+    assert live_line(measured).startswith("sent 0 of 1,000 (0/s)")
+    measured.sent, measured.rejected, measured.dropped = 100, 10, 3
+    measured.protocol = "MQTT 5.0"
+    measured.refusal = "it said \x1b[2J no"
+    measured.interrupted = True
+    measured.rates.sample(50, 25)
+    assert live_line(measured) == ("sent 100 of 1,000 (200/s)  received 0 (100/s)  under way 180")
+    measured._sequences[0][0].take(1)
+    measured._sequences[0][0].take(0)
+    shown = io.StringIO()
+    print_results(Console(file=shown, width=150), measured, histogram=True)
+    text = shown.getvalue()
+    assert "10.5 messages a second; stopped before its end" in text
+    for row in (
+        "refused by the server +10 *$",
+        "lost in this program +3 ",
+        "out of order +1 +0.556 %",
+    ):
+        assert re.search(row, text, re.MULTILINE), (row, text)
+    assert re.search("under way +178 +98.9 %", text)
+    assert "\\x1b[2J" in text
+    measured.complete = True
+    print_results(Console(file=shown, width=150), measured, histogram=False)
+    assert re.search("lost +178 ", shown.getvalue())
+
+
+def test_rates_are_drawn_even_if_there_are_none() -> None:
+    measured = Measurement(Plan(open=open_client, messages=1))
+    ET.fromstring(draw(measured))  # noqa: S314 - our own
 
 
 @pytest.mark.parametrize(
