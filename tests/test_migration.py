@@ -120,7 +120,7 @@ async def publish_one(program: Program, server: Server, port: int) -> Publish:
 
 async def check_publish(program: Program, server: Server) -> None:
     packet = await publish_one(program, server, port_of(server))
-    assert (packet.topic, packet.payload, packet.qos) == ("sensors/hall", b"21.5", 1)
+    assert (packet.topic, packet.payload, packet.qos) == ("sensor/hall", b"21.5", 1)
 
 
 async def check_subscribe(program: Program, server: Server) -> None:
@@ -152,7 +152,7 @@ async def check_tls(program: Program, server: Server) -> None:
     await (directory / "client.key").write_bytes(encrypted_key(certificate, b"open sesame"))
     async with open_tls_server(demanding_context()) as tls_server:
         packet = await publish_one(program, tls_server.server, tls_server.port)
-        assert packet.topic == "sensors/hall"
+        assert packet.topic == "sensor/hall"
     assert not server.log
 
 

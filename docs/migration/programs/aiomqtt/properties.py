@@ -17,7 +17,7 @@ async def main():
         protocol=aiomqtt.ProtocolVersion.V5,
     ) as client:
         await client.publish(
-            "sensors/hall",
+            "sensor/hall",
             '{"celsius": 21.5}',
             qos=1,
             properties=properties,

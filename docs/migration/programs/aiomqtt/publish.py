@@ -7,9 +7,7 @@ async def main():
     async with aiomqtt.Client(
         "localhost", 1883
     ) as client:
-        await client.publish(
-            "sensors/hall", "21.5", qos=1
-        )
+        await client.publish("sensor/hall", "21.5", qos=1)
         print("acknowledged")
 
 

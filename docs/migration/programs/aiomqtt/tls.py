@@ -14,9 +14,7 @@ async def main():
     async with aiomqtt.Client(
         "localhost", 8883, tls_context=context
     ) as client:
-        await client.publish(
-            "sensors/hall", "21.5", qos=1
-        )
+        await client.publish("sensor/hall", "21.5", qos=1)
         print("acknowledged")
 
 

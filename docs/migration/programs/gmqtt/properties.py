@@ -9,7 +9,7 @@ async def main():
     client = gmqtt.Client("", persistent_storage=storage)
     await client.connect("localhost", 1883)
     client.publish(
-        "sensors/hall",
+        "sensor/hall",
         '{"celsius": 21.5}',
         qos=1,
         message_expiry_interval=60,

@@ -15,7 +15,7 @@ async def main():
     storage = PersistentStorage()
     client = gmqtt.Client("", persistent_storage=storage)
     await client.connect("localhost", 8883, ssl=context)
-    client.publish("sensors/hall", "21.5", qos=1)
+    client.publish("sensor/hall", "21.5", qos=1)
     await storage.wait_empty()
     print("acknowledged")
     await client.disconnect()

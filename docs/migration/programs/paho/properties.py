@@ -13,7 +13,7 @@ client = mqtt.Client(
 client.connect("localhost", 1883)
 client.loop_start()
 info = client.publish(
-    "sensors/hall",
+    "sensor/hall",
     '{"celsius": 21.5}',
     qos=1,
     properties=properties,

@@ -9,7 +9,7 @@ client.tls_set(
 )
 client.connect("localhost", 8883)
 client.loop_start()
-info = client.publish("sensors/hall", "21.5", qos=1)
+info = client.publish("sensor/hall", "21.5", qos=1)
 info.wait_for_publish(timeout=10)
 if info.is_published():
     print("acknowledged")

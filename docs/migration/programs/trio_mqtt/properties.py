@@ -6,7 +6,7 @@ from trio_mqtt import open_client
 async def main():
     async with open_client("mqtt://localhost") as client:
         await client.publish(
-            "sensors/hall",
+            "sensor/hall",
             '{"celsius": 21.5}',
             qos=1,
             message_expiry=60,

@@ -14,9 +14,7 @@ async def main():
     async with open_client(
         url, ssl_context=context
     ) as client:
-        await client.publish(
-            "sensors/hall", "21.5", qos=1
-        )
+        await client.publish("sensor/hall", "21.5", qos=1)
         print("acknowledged")
 
 
