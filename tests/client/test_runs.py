@@ -1,0 +1,143 @@
+"""Messages delivered in a row: the same holds then as if each had been delivered by itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from trio.testing import wait_all_tasks_blocked
+
+from tests.client.support import open_bounded_server, open_once
+from trio_mqtt import Client, Message, Subscription
+from trio_mqtt._client._buffer import MOST_BYTES, OVERHEAD
+from trio_mqtt.testing import Server, open_server
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
+TOPICS: Final = ("one", "other", "both/x", "nobody")
+SIZES: Final = (0, 1, MOST_BYTES // 3, MOST_BYTES // 2 - OVERHEAD, MOST_BYTES)
+PAYLOADS: Final = {size: bytes(size) for size in SIZES}
+RECEIVE_MAXIMUM: Final = 6
+
+messages = st.lists(
+    st.tuples(st.sampled_from(TOPICS), st.sampled_from((0, 0, 0, 1, 2)), st.sampled_from(SIZES)),
+    min_size=1,
+    max_size=20,
+)
+
+
+@pytest.fixture
+async def server(nursery: trio.Nursery) -> AsyncGenerator[Server]:
+    async with open_bounded_server(nursery) as server:
+        yield server
+
+
+def one_by_one(client: Client, events: list[Any]) -> None:
+    for message in events:
+        client._deliveries.deliver(message)
+
+
+def in_a_row(client: Client, events: list[Any]) -> None:
+    position = 0
+    while position < len(events):
+        run = client._deliveries.deliver_run(events, position)
+        if not run:
+            client._deliveries.deliver(events[position])
+        position += run or 1
+
+
+async def outcome(
+    deliver: Callable[[Client, list[Any]], None],
+    batches: list[list[tuple[str, int, int]]],
+    options: dict[str, Any],
+) -> object:
+    """What there is after some batches, between which half of what has arrived is taken."""
+    number = 0
+    found: list[object] = []
+    async with (
+        open_server() as server,
+        open_once(connector=server.connect, receive_maximum=RECEIVE_MAXIMUM) as client,
+        client.subscribe("one", "both/+", **options) as one,
+        client.subscribe("other", "both/#", **options) as other,
+    ):
+        deliveries = client._deliveries
+        for batch in batches:
+            events: list[Message] = []
+            for topic, qos, size in batch:
+                number += 1
+                packet_id = number if qos else 0
+                events.append(Message(topic, PAYLOADS[size], qos, packet_id=packet_id))
+            deliver(client, events)
+            for subscription in (one, other):
+                found += [subscription.statistics(), is_blocking(client, subscription)]
+                for _ in range(len(subscription._buffer) // 2):
+                    message = subscription.receive_nowait()
+                    found.append((message.topic, len(message.payload), message._arrival))
+                    assert message._holder is subscription
+            found += [deliveries._held, deliveries.strays, deliveries._watch.running]
+            found.append(len(deliveries.unclaimed))
+    return found
+
+
+def is_blocking(client: Client, subscription: Subscription) -> bool:
+    return subscription._buffer in client._deliveries.valve.blockers
+
+
+@pytest.mark.parametrize("ack", ["when_done", "on_receipt"])
+@pytest.mark.parametrize("overflow", ["wait", "drop_oldest", "drop_newest"])
+@settings(max_examples=settings().max_examples // 3)
+@given(batches=st.lists(messages, min_size=1, max_size=4), buffer=st.integers(1, 8))
+def test_it_makes_no_difference(
+    ack: str, overflow: str, batches: list[list[tuple[str, int, int]]], buffer: int
+) -> None:
+    options = {"qos": 2, "ack": ack, "overflow": overflow, "buffer": buffer}
+    apart = trio.run(outcome, one_by_one, batches, options)
+    together = trio.run(outcome, in_a_row, batches, options)
+    assert together == apart
+
+
+@pytest.mark.parametrize("qos", [0, 1])
+async def test_as_many_waiters_are_woken_as_there_are_messages(server: Server, qos: int) -> None:
+    taken: list[bytes] = []
+
+    async def take_one() -> None:
+        taken.append((await subscription.receive()).payload)
+
+    async with (
+        open_once(connector=server.connect) as client,
+        client.subscribe("a", qos=qos) as subscription,
+        trio.open_nursery() as nursery,
+    ):
+        for _ in range(4):
+            nursery.start_soon(take_one)
+        await wait_all_tasks_blocked()
+        events: list[Any] = [Message("a", b"%d" % number, qos) for number in range(3)]
+        client._deliveries.routes.find(events[0])  # the first look at a topic is not for a run
+        assert client._deliveries.deliver_run(events, 0) == 3
+        await wait_all_tasks_blocked()
+        assert taken == [b"0", b"1", b"2"]
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_is_for_one_subscription_takes_one_step(server: Server) -> None:
+    """Or nothing would be gained."""
+    async with (
+        open_once(connector=server.connect) as client,
+        client.subscribe("a/+", qos=1) as one,
+        client.subscribe("b", qos=1) as other,
+    ):
+        events: list[Any] = [
+            *[Message(f"a/{number}", b"") for number in range(10)],
+            *[Message(f"a/{number}", b"", 1, packet_id=number + 1) for number in range(10)],
+            *[Message("b", b"") for _ in range(10)],
+        ]
+        for event in events:  # the first look at each topic is not for a run
+            client._deliveries.routes.find(event)
+        steps = [client._deliveries.deliver_run(events, at) for at in (0, 10, 15, 20)]
+        assert steps == [10, 10, 5, 10]
+        assert one.statistics().received == 25
+        assert other.statistics().received == 10
