@@ -24,10 +24,13 @@ ROOT: Final = Path(trio_mqtt.__file__).parent
 
 
 def sources() -> dict[str, ModuleType]:
-    """Every module of the package by its file; classes report another one."""
+    """Every module of the package by its file; classes report another one.
+
+    Not the fixtures: pytest wants to be the first who imports them, and they have no classes.
+    """
     found: dict[str, ModuleType] = {}
     for path in sorted(ROOT.rglob("*.py")):
-        if path.name != "__main__.py" and "_cli" not in path.parts:
+        if path.name not in {"__main__.py", "fixtures.py"} and "_cli" not in path.parts:
             parts = path.relative_to(ROOT.parent).with_suffix("").parts
             found[str(path)] = importlib.import_module(".".join(parts).removesuffix(".__init__"))
     return found
