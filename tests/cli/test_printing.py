@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import io
+import os
 import re
+import threading
 
 import click
 import pytest
+import trio
+import trio.testing
 from rich.console import Console
 
+from tests.cli.support import LONG
 from trio_mqtt import Message
+from trio_mqtt._cli._output import Output
 from trio_mqtt._cli._template import Layout, compile_template
 from trio_mqtt._cli._tree import TopicTree
 from trio_mqtt.packets import Properties
@@ -124,3 +130,33 @@ def test_the_tree_closes_what_it_has_no_room_for() -> None:
     assert len(lines) == 13
     assert lines[-1].endswith("10 topics")
     assert len(draw(tree, 1, height=10)) == 3
+
+
+async def test_a_reader_that_is_slow_does_not_hold_the_connection_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = b"x" * 300_000  # more than a pipe holds
+    source, target = os.pipe()
+    went_on = threading.Event()
+    found = b""
+
+    def read() -> None:
+        nonlocal found
+        went_on.wait(LONG)
+        with open(source, "rb") as file:  # noqa: PTH123 - a descriptor
+            found = file.read()
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    with open(target, "w") as stream:  # noqa: ASYNC230, PTH123 - a descriptor
+        monkeypatch.setattr("sys.stdout", stream)
+        output = Output()
+        assert not output.is_terminal
+        with trio.fail_after(LONG / 2):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(output.write, data)
+                await trio.testing.wait_all_tasks_blocked()
+                assert found == b""
+                went_on.set()
+    await trio.to_thread.run_sync(reader.join)
+    assert found == data

@@ -24,14 +24,14 @@ from tests.cli.support import (
     start,
 )
 from trio_mqtt import ReasonCode
-from trio_mqtt.packets import PubAck, Publish
+from trio_mqtt.packets import Disconnect, PingReq, PubAck, Publish
 from trio_mqtt.testing import After, Faults, open_proxy, open_server
 
 if TYPE_CHECKING:
     import subprocess
     from pathlib import Path
 
-    from trio_mqtt.testing import Server
+    from trio_mqtt.testing import LogEntry, Server
 
 
 def received(url: str, topic: str, count: int, *publish: str, data: bytes = b"") -> list[str]:
@@ -210,10 +210,30 @@ async def test_lines_without_acknowledgement_are_named_and_a_session_keeps_them(
         assert outcome.status == 130
         assert "trio-mqtt: not acknowledged: line 1 and 2 more; " in outcome.errors
         assert outcome.errors.endswith("the next run with that sends it (0 acknowledged)\n")
-        seen = len(server.log)
-        assert (await run_in_trio(*arguments, *session)).returncode == 0
-        again = [
-            entry.packet.payload for entry in server.log[seen:] if isinstance(entry.packet, Publish)
-        ]
-        assert again == [b"1", b"2", b"3"]
-        assert (await run_in_trio(*arguments, *session, data=b"4\n")).returncode == 0
+        # The next run waits for the acknowledgements, and not only as long as closing may take.
+        brief = (*arguments, *session, "--close-timeout", "0.001", "-k", "1")
+        seen = server.log[-1]
+        with server.holding(PubAck):
+            process = await trio.to_thread.run_sync(lambda: start(*brief))
+            assert process.stdin is not None
+            process.stdin.close()
+            with trio.fail_after(LONG):
+                entry = await server.wait_for(
+                    lambda entry: isinstance(entry.packet, (PingReq, Disconnect)), after=seen
+                )
+            assert isinstance(entry.packet, PingReq)
+        assert await trio.to_thread.run_sync(process.wait, LONG) == 0
+        process.stdin = None
+        await trio.to_thread.run_sync(finish, process)
+        assert payloads_after(server, seen) == [b"1", b"2", b"3"]
+        seen = server.log[-1]
+        assert (await run_in_trio(*brief, data=b"4\n")).returncode == 0
+        assert payloads_after(server, seen) == [b"4"]
+
+
+def payloads_after(server: Server, seen: LogEntry) -> list[bytes]:
+    return [
+        entry.packet.payload
+        for entry in server.log
+        if entry.number > seen.number and isinstance(entry.packet, Publish)
+    ]
