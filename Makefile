@@ -84,6 +84,12 @@ test-lowest: .venv-lowest/.installed mosquitto strace  ## the tests with the old
 test-python: .venv-$(VERSION)/.installed mosquitto strace  ## the tests with another PYTHON=python3.13
 	.venv-$(VERSION)/bin/python $(PYTEST) $(WORKERS) --ignore tests/interop tests
 
+package: $(VENV)/.test  ## the wheel and the sdist, and whether they are whole
+	$(BIN)/python tools/release.py --quick
+
+release-check: $(VENV)/.test  ## what a release needs, as a list; PYTHONS="python3.12 ..." chooses
+	$(BIN)/python tools/release.py
+
 bench: $(VENV)/.bench mosquitto valgrind  ## beside other clients, a quarter of an hour; writes docs/performance
 	$(BIN)/python -m benchmarks.peers
 	$(BIN)/python -m benchmarks --page
