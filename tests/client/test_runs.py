@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 import trio
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
 from tests.client.support import open_bounded_server, open_once
-from trio_mqtt import Client, Message, Subscription
+from trio_mqtt import Client, Message
 from trio_mqtt._client._buffer import MOST_BYTES, OVERHEAD
 from trio_mqtt.testing import Server, open_server
 
@@ -82,7 +82,8 @@ async def outcome(
                 events.append(Message(topic, PAYLOADS[size], qos, packet_id=packet_id))
             deliver(client, events)
             for subscription in (one, other):
-                found += [subscription.statistics(), is_blocking(client, subscription)]
+                found += [subscription.statistics(), subscription._dropping]
+                found.append(subscription._buffer in deliveries.valve.blockers)
                 for _ in range(len(subscription._buffer) // 2):
                     message = subscription.receive_nowait()
                     found.append((message.topic, len(message.payload), message._arrival))
@@ -92,13 +93,8 @@ async def outcome(
     return found
 
 
-def is_blocking(client: Client, subscription: Subscription) -> bool:
-    return subscription._buffer in client._deliveries.valve.blockers
-
-
 @pytest.mark.parametrize("ack", ["when_done", "on_receipt"])
 @pytest.mark.parametrize("overflow", ["wait", "drop_oldest", "drop_newest"])
-@settings(max_examples=settings().max_examples // 3)
 @given(batches=batches_of_rows, buffer=st.integers(1, 8))
 def test_it_makes_no_difference(
     ack: str, overflow: str, batches: list[list[tuple[str, int, int]]], buffer: int
