@@ -21,6 +21,9 @@ LONG := tests/protocol/test_exploration.py tests/protocol/test_exploration_guard
 # One server comes after the other, so each half of the tests has some servers of its own. What
 # fails is tried once more, and told: a busy machine may be too slow for a server.
 INTEROP := -n 2 --dist worksteal --reruns 1 -rR
+# What needs no other server, and says in a minute whether a change has broken something.
+QUICK := tests/packets tests/protocol tests/test_topics.py tests/test_layers.py \
+	tests/client/test_publishing.py tests/client/test_subscribing.py tests/client/test_settling.py
 # What says nothing of the dependencies, and takes long.
 NOT_AGAIN := --ignore tests/interop --ignore tests/protocol/test_exploration.py \
 	--ignore tests/protocol/test_exploration_guards.py --ignore tests/test_benchmarks.py
@@ -40,6 +43,10 @@ demo: $(VENV)/.demo  ## simulated devices and a live table; MQTT_URL chooses ano
 	@$(BIN)/python examples/demo.py
 
 test: lint types docs pytest test-lowest  ## everything that must pass
+
+quick: $(VENV)/.test  ## the tests of a minute, after each change
+	TRIO_MQTT_EXAMPLES=20 $(BIN)/python $(PYTEST) -q $(WORKERS) $(LONG:%=--ignore=%) \
+		--ignore tests/packets/test_fuzz.py $(QUICK)
 
 lint: $(VENV)/.test  ## ruff: rules and format
 	$(BIN)/ruff check .

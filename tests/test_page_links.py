@@ -14,13 +14,15 @@ import pytest
 
 ROOT: Final = Path(__file__).parent.parent
 DOCS: Final = ROOT / "docs"
-PAGES: Final = sorted([ROOT / "README.md", *DOCS.rglob("*.rst")])
+PAGES: Final = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.rst")])
 EXTERNAL: Final = re.compile(r"<(https?://[^>]*)>`__|\]\((https?://[^)]*)\)")
 WELL_FORMED: Final = re.compile(r"https://(?:[\w-]+\.)+[a-z]{2,}(?:/[\w./%-]*)?(?:#[\w.-]+)?")
 OWN_FILE: Final = re.compile(r"(?<![\w/.])((?:examples|tests|tools|docs)/[\w./-]*\w)")
 TARGET: Final = re.compile(r":doc:`(?:[^`<]*<)?([\w/.-]+)>?`")
 PICTURE: Final = re.compile(r"\.\. (?:image|figure|include|literalinclude):: (\S+)")
 TREE: Final = re.compile(r"\.\. toctree::\n((?:   .*\n|\n)+)")
+ASKED: Final = re.compile(r"(?:^ *|`)make((?: [a-z-]+)+)(?=`| *#|$)", re.MULTILINE)
+TARGETS: Final = re.compile(r"^([a-z-]+):", re.MULTILINE)
 
 each_page = pytest.mark.parametrize(
     "page", PAGES, ids=[str(each.relative_to(ROOT)) for each in PAGES]
@@ -54,4 +56,10 @@ def test_every_page_is_in_a_table_of_contents() -> None:
         for tree in TREE.findall(page.read_text()):
             names = [line.strip() for line in tree.splitlines() if line.strip()]
             listed += [page_at(page, name) for name in names if not name.startswith(":")]
-    assert sorted(listed) == sorted(page for page in PAGES[1:] if page != DOCS / "index.rst")
+    assert sorted(listed) == sorted(page for page in DOCS.rglob("*.rst") if page.stem != "index")
+
+
+@each_page
+def test_what_make_is_asked_for_it_can_do(page: Path) -> None:
+    asked = {name for names in ASKED.findall(page.read_text()) for name in names.split()}
+    assert asked <= set(TARGETS.findall((ROOT / "Makefile").read_text()))
