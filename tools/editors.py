@@ -1,7 +1,8 @@
 """What an editor makes of programs that use the library: wrong ones are errors, right ones are not.
 
 Each line of ``WRONG`` that ends with ``# wrong`` has to be an error to both mypy and pyright, and
-no other line may be; and each public class, function and method has to have a docstring to show.
+no other line may be. Each public class, function and method has to have a docstring to show, and
+each public name a type that does not have to be inferred.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ CHECKERS: Final = {
     "mypy": ["-m", "mypy", "--strict", "--no-error-summary"],
     "pyright": ["-m", "pyright", "--pythonpath", sys.executable],
 }
+
+SECONDS: Final = 120
+"""How long a checker may take."""
 
 SYMBOLS: Final = 1000
 """It sees more than so many, or there is something wrong with it."""
@@ -111,7 +115,11 @@ def main() -> int:
             found = {int(number) for number in re.findall(r"program\.py:(\d+):.*error", told)}
             problems += [f"{name} says nothing of line {n}: {line(n)}" for n in expected - found]
             problems += [f"{name} finds line {n} wrong: {line(n)}" for n in found - expected]
-    problems += [f"{name} has no docstring" for name in undocumented()]
+    symbols = public_symbols()
+    problems += [f"{name} has no docstring" for name in undocumented(symbols)]
+    problems += untyped(symbols)
+    if len(symbols) < SYMBOLS:
+        problems.append(f"pyright saw {len(symbols)} symbols only")
     for problem in problems:
         print(problem)
     return len(problems)
@@ -124,7 +132,13 @@ def line(number: int) -> str:
 
 def run(*command: str) -> str:
     """What a checker prints; it sees this tree, whatever is installed."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MYPYPATH": str(ROOT)}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "MYPYPATH": str(ROOT),
+        # With --verifytypes pyright asks the first Python of the path where packages are.
+        "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", ""))),
+    }
     outcome = subprocess.run(  # noqa: S603 - the checkers of this environment
         [sys.executable, *command],
         cwd=ROOT,
@@ -132,17 +146,20 @@ def run(*command: str) -> str:
         capture_output=True,
         text=True,
         check=False,
+        timeout=SECONDS,
     )
     return outcome.stdout
 
 
-def undocumented() -> list[str]:
-    """What pyright can show no docstring for; what it makes up of attrs itself is not ours."""
+def public_symbols() -> list[dict[str, object]]:
+    """What pyright knows of each name that a user of the library can come to."""
     command = ("-m", "pyright", "--verifytypes", "trio_mqtt", "--ignoreexternal", "--outputjson")
     report = json.loads(run(*command))["typeCompleteness"]
-    symbols = cast("list[dict[str, object]]", report["symbols"])
-    if len(symbols) < SYMBOLS:
-        return [f"what pyright did not see, all but {len(symbols)} symbols,"]
+    return cast("list[dict[str, object]]", report["symbols"])
+
+
+def undocumented(symbols: list[dict[str, object]]) -> list[str]:
+    """What has no docstring; what pyright makes up of attrs itself is not ours."""
     return [
         str(symbol["name"])
         for symbol in symbols
@@ -150,6 +167,17 @@ def undocumented() -> list[str]:
         and "__converterDescriptor_" not in str(symbol["name"])
         and not re.search(r"\._[A-Z]", str(symbol["name"]))  # a private class
     ]
+
+
+def untyped(symbols: list[dict[str, object]]) -> list[str]:
+    """What has no type, or one that checkers may infer differently, and why."""
+    problems: list[str] = []
+    for symbol in symbols:
+        if not symbol["isTypeKnown"] or symbol["isTypeAmbiguous"]:
+            diagnostics = cast("list[dict[str, str]]", symbol["diagnostics"])
+            why = "; ".join(" ".join(each["message"].split()) for each in diagnostics)
+            problems.append(f"{symbol['name']} has no certain type: {why or 'see the others'}")
+    return problems
 
 
 if __name__ == "__main__":

@@ -88,9 +88,10 @@ class Link:
     ) -> None:
         self.name = name
         self.connection = connection
-        self.hung_up = False
+        self.hung_up: bool = False
         self.loss: MQTTError | None = None
-        self.wake_writer = connection.output.on_ready = Wakeup()
+        self.wake_writer: Wakeup = Wakeup()
+        connection.output.on_ready = self.wake_writer
         self._stream = stream
         self._valve = valve
         self._ping_timeout = ping_timeout

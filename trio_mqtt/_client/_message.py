@@ -121,7 +121,7 @@ class Message(IncomingMessage):
         self.dup = dup
         self.packet_id = packet_id
         self.properties = properties
-        self.settled = None
+        self.settled: ReasonCode | None = None
         self.stored_in = 0
         self.attempt = attempt
         self._arrival = 0

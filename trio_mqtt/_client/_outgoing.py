@@ -104,6 +104,14 @@ class Publish(Protocol):
     ) -> Awaitable[PublishResult]: ...
 
 
+class Make(Protocol):
+    """How a message is checked and prepared; see `MessageMaker.make`."""
+
+    def __call__(
+        self, topic: str, payload: Payload, *, qos: int, retain: bool, options: PublishOptions
+    ) -> OutgoingMessage: ...
+
+
 class MessageMaker:
     """Checks what a caller wants to publish against the standard and the Server's limits.
 

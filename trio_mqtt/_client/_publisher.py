@@ -31,10 +31,10 @@ class Publisher:
     """
 
     def __init__(self, sending: Sending, qos: int) -> None:
-        self.sent = 0
-        self.pending = 0
-        self.rejected = 0
-        self.in_doubt = 0
+        self.sent: int = 0
+        self.pending: int = 0
+        self.rejected: int = 0
+        self.in_doubt: int = 0
         self.rejections: list[PublishRejected] = []
         self._sending = sending
         self._qos = qos

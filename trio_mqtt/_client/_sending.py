@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from trio_mqtt._client._link import Link
-    from trio_mqtt._client._outgoing import Payload
+    from trio_mqtt._client._outgoing import Make, Payload
     from trio_mqtt._client._session import Session
     from trio_mqtt._client._valve import Valve
     from trio_mqtt._protocol.server_info import ServerInfo
@@ -66,9 +66,9 @@ class Sending:
         dropped: Callable[[OutgoingMessage, MQTTError], None],
         start: Callable[[Callable[[], Awaitable[None]]], None],
     ) -> None:
-        self.published = 0
-        self.expired = 0
-        self.displaced = 0
+        self.published: int = 0
+        self.expired: int = 0
+        self.displaced: int = 0
         self._session = session._state
         self._most_queued = session._queue
         self._most_bytes = session._queue_bytes
@@ -81,10 +81,10 @@ class Sending:
         self._sweeping = False
         self._sweep_at = math.inf
         self._sweep_sooner = Wakeup()
-        self.pacer = Pacer()
+        self.pacer: Pacer = Pacer()
         self._link: Link | None = None
         self._maker = MessageMaker(server, name)
-        self.make = self._maker.make
+        self.make: Make = self._maker.make
         self._output_gate = Gate(self._output_has_room, check_open)
         self._queue_gate = Gate(self._queue_has_room, check_open)
 

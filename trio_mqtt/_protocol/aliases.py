@@ -57,7 +57,7 @@ class TopicAliases:
     """
 
     def __init__(self, maximum: int, most_bytes: int) -> None:
-        self.saved = 0
+        self.saved: int = 0
         self._maximum = maximum
         self._most_bytes = most_bytes
         self._most_seen = max(2 * maximum, _LEAST_REMEMBERED)

@@ -112,26 +112,26 @@ class Connection:
         use_topic_aliases: bool = False,
     ) -> None:
         limits = connect.properties
-        self.protocol = protocol
+        self.protocol: Protocol = protocol
         self.session = session
-        self.output = Output()
-        self.sender = Sender(session, self.output, protocol)
-        self.receiver = Receiver(
+        self.output: Output = Output()
+        self.sender: Sender = Sender(session, self.output, protocol)
+        self.receiver: Receiver = Receiver(
             session,
             self.output,
             protocol,
             receive_maximum=receive_maximum,
             topic_alias_maximum=limits.topic_alias_maximum or 0,
         )
-        self.authentication = Authentication(limits.authentication_method)
+        self.authentication: Authentication = Authentication(limits.authentication_method)
         self.server: ServerInfo | None = None
-        self.ping_outstanding = False
+        self.ping_outstanding: bool = False
         self._connect = connect
         self._asked = protocol
-        self.resumed = False
+        self.resumed: bool = False
         self.doubtful: list[OutgoingMessage] = []
         self._on_session_lost: OnSessionLost = on_session_lost
-        self.unsure = False
+        self.unsure: bool = False
         self._hold = hold
         self._unheard = unheard
         self._use_topic_aliases = use_topic_aliases

@@ -126,5 +126,6 @@ class IncomingMessage(Publish):
     stored_in: int = attrs.field(default=0, init=False, repr=False)
 
     # Two messages that look alike are two messages; not methods of ours, for they are too slow.
-    __eq__ = object.__eq__  # pyright: ignore[reportAssignmentType] # the same but for names
-    __hash__ = object.__hash__  # type: ignore[assignment] # pyright: ignore[reportAssignmentType]
+    if not TYPE_CHECKING:  # checkers take what is assigned for a method of another class
+        __eq__ = object.__eq__
+        __hash__ = object.__hash__

@@ -63,8 +63,8 @@ class Journal:
     """
 
     def __init__(self) -> None:
-        self.open_batch = 1
-        self.committed = 0
+        self.open_batch: int = 1
+        self.committed: int = 0
         self._open: dict[RecordKey, Value] = {}
         self._closed: list[dict[RecordKey, Value] | Work] = []
         self._taken: Batch | None = None

@@ -35,9 +35,9 @@ class Output:
 
     def __init__(self) -> None:
         self.on_ready: Callable[[], object] = _nobody
-        self.size = 0
-        self.closed = False
-        self.committed = 0
+        self.size: int = 0
+        self.closed: bool = False
+        self.committed: int = 0
         self._chunks: list[bytes] = []
         # Made when it is needed: an empty deque takes 760 bytes.
         self._held: deque[tuple[bytes, int, IncomingMessage | None]] | None = None

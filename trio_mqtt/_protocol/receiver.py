@@ -67,7 +67,7 @@ class Receiver:
         topic_alias_maximum: int,
     ) -> None:
         self.protocol = protocol
-        self.overruns = 0
+        self.overruns: int = 0
         self.maximum_packet_size: int | None = None
         self._session = session
         self._output = output

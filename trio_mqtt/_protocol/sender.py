@@ -71,8 +71,8 @@ class Sender:
 
     def __init__(self, session: SessionState, output: Output, protocol: Protocol) -> None:
         self.protocol = protocol
-        self.quota = 0
-        self.strays = 0
+        self.quota: int = 0
+        self.strays: int = 0
         self._session = session
         self._output = output
         self.expired: list[OutgoingMessage] = []

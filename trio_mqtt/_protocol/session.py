@@ -87,8 +87,8 @@ class SessionState:
         self.prepared: deque[OutgoingMessage] = _NONE if journal is None else deque()
         self.received: dict[int, ReceiverState] = {}
         self.held: dict[tuple[int, int], IncomingMessage] = {}
-        self.outgoing_size = 0
-        self.given_up = 0
+        self.outgoing_size: int = 0
+        self.given_up: int = 0
         self.explanations: Explanations | None = None
         self._stored_received: set[int] = set()  # identifiers that the storage remembers
         self._last_sequence = 0

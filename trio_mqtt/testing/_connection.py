@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from trio_mqtt.testing._broker import Broker
     from trio_mqtt.testing._connecting import Authentication
+    from trio_mqtt.testing._limits import ServerLimits
     from trio_mqtt.testing._session import Session
 
 _BATCH = 64
@@ -62,11 +63,11 @@ class Connection:
 
     def __init__(self, broker: Broker, on_output: Callable[[], None], now: float) -> None:
         self.broker = broker
-        self.limits = broker.policy.limits
-        self.outbox = Outbox(broker, on_output)
-        self.client_id = ""
-        self.closed = False
-        self.deadline = now + self.limits.connect_timeout  # 3.1.4
+        self.limits: ServerLimits = broker.policy.limits
+        self.outbox: Outbox = Outbox(broker, on_output)
+        self.client_id: str = ""
+        self.closed: bool = False
+        self.deadline: float = now + self.limits.connect_timeout  # 3.1.4
         self.authentication: Authentication | None = None
         self._session: Session | None = None
         self._keep_alive = math.inf

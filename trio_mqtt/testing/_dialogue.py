@@ -64,7 +64,7 @@ class Dialogue:
 
     def __init__(self, stream: trio.abc.Stream, protocol: Protocol | None, timeout: float) -> None:
         self.received: list[Packet] = []
-        self.closed = False
+        self.closed: bool = False
         self._stream = stream
         self._timeout = timeout
         self._reader = PacketReader(protocol)

@@ -42,7 +42,7 @@ class PacketLog:
     def __init__(self, size: int, on_entry: Callable[[], None]) -> None:
         self._entries: deque[LogEntry] = deque(maxlen=size)
         self._on_entry = on_entry
-        self.total = 0
+        self.total: int = 0
 
     def add(self, direction: Literal["received", "sent"], client_id: str, packet: Packet) -> None:
         """Note a packet."""

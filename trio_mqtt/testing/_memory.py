@@ -20,13 +20,13 @@ class _Pipe:
     """One direction: the bytes on their way and who waits for them."""
 
     def __init__(self, capacity: int) -> None:
-        self.data = bytearray()
+        self.data: bytearray = bytearray()
         self.capacity = capacity
-        self.ended = False  # the sender sends no more; what is here can still be read
-        self.broken = False  # the receiver is gone, or the connection was reset
-        self.cut = False  # nobody is at the other end any more; what is here can still be read
-        self.fails = False  # whether an error stands behind it, or the end
-        self.changed = trio.lowlevel.ParkingLot()
+        self.ended: bool = False  # the sender sends no more; what is here can still be read
+        self.broken: bool = False  # the receiver is gone, or the connection was reset
+        self.cut: bool = False  # nobody is at the other end; what is here can still be read
+        self.fails: bool = False  # whether an error stands behind it, or the end
+        self.changed: trio.lowlevel.ParkingLot = trio.lowlevel.ParkingLot()
 
     def end(self) -> None:
         self.ended = True

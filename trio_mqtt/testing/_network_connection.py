@@ -42,7 +42,7 @@ class NetworkConnection:
 
     def __init__(self, number: int, faults: Faults, on_change: Callable[[], None]) -> None:
         self.number = number
-        self.faults = faults
+        self.faults: Faults = faults
         self.outcome: Outcome | None = None
         self.hold: trio.Event | None = None
         self._on_change = on_change

@@ -64,9 +64,9 @@ class Outbox:
         self.topic_alias_maximum = 0
         self.problem_information = True
         self.receiving: set[int] = set()
-        self.opened = False
+        self.opened: bool = False
         self.closed = False
-        self.backlog = 0
+        self.backlog: int = 0
         self.wake = on_output
         self._broker = broker
         self._answers: deque[tuple[Packet, bytes]] = deque()

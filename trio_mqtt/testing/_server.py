@@ -97,7 +97,7 @@ class Server(Assertions):
         self.authentication_methods: dict[str, BeginAuthentication] = {}
         self.authorize_publish: AuthorizePublish | None = None
         self.authorize_subscribe: AuthorizeSubscribe | None = None
-        self.accepting = True
+        self.accepting: bool = True
         self.url: str | None = None
         self._nursery = nursery
         self._timers = trio.lowlevel.ParkingLot()

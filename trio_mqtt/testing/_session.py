@@ -120,17 +120,17 @@ class Session:
 
     def __init__(self, client_id: str, maximum_queued: int) -> None:
         self.client_id = client_id
-        self.expiry = 0.0
+        self.expiry: float = 0.0
         self.connection: Connection | None = None
         self.subscriptions: dict[str, Subscription] = {}
         self.will: WillMessage | None = None
-        self.will_at = math.inf
-        self.ends_at = math.inf
+        self.will_at: float = math.inf
+        self.ends_at: float = math.inf
         self.received: set[int] = set()
         self.unacknowledged: dict[int, Delivery] = {}
         self.released: dict[int, None] = {}
         self.resend: deque[int] = deque()
-        self.dropped = 0
+        self.dropped: int = 0
         self._maximum_queued = maximum_queued
         self._order = 0
         # QoS 0 apart from the rest, since it may pass when Receive Maximum stops the rest.
