@@ -24,9 +24,15 @@ INTEROP := -n 2 --dist worksteal --reruns 1 -rR
 # What needs no other server, and says in a minute whether a change has broken something.
 QUICK := tests/packets tests/protocol tests/test_topics.py tests/test_layers.py \
 	tests/client/test_publishing.py tests/client/test_subscribing.py tests/client/test_settling.py
-# What says nothing of the dependencies, and takes long.
-NOT_AGAIN := --ignore tests/interop --ignore tests/protocol/test_exploration.py \
-	--ignore tests/protocol/test_exploration_guards.py --ignore tests/test_benchmarks.py
+# What says nothing of the dependencies, or nothing more than other tests, and takes long.
+NOT_AGAIN := --ignore tests/interop --ignore tests/test_benchmarks.py --ignore tests/examples \
+	--ignore tests/test_examples.py --ignore tests/test_migration.py \
+	--ignore tests/test_gateway_page.py --ignore tests/ledger/test_ledger.py \
+	$(LONG:%=--ignore=%) $(PROCESSES:%=--ignore=%)
+# The command line as processes; the tests within one process say more of its dependencies.
+PROCESSES := tests/cli/test_mosquitto_scripts.py tests/cli/test_command_line_page.py \
+	tests/cli/test_pub.py tests/cli/test_sub.py tests/cli/test_request.py \
+	tests/cli/test_bench.py tests/cli/test_terminal.py
 
 # No look-up of newer releases: the version is pinned.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
