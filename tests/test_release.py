@@ -253,11 +253,20 @@ def test_what_this_repository_says_of_itself_agrees(distributions: Any) -> None:
 
 def test_a_python_that_is_not_there_is_said(release: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONS", f"{sys.executable} /nowhere/python3.13")
-    found = release.find_pythons()
     version = f"3.{sys.version_info.minor}"
-    assert found == {version: sys.executable, "/nowhere/python3.13": "/nowhere/python3.13"}
+    found = release.named(f"{sys.executable} /nowhere/python3.13")
+    assert found == ({version: sys.executable}, ["/nowhere/python3.13"])
+    check = release.Check("Python", lambda: release.wrong_python("/nowhere/python3.13"))
+    assert release.look(check)[0] == "failed"
     check = release.Check("Python 3.12", lambda: release.no_python("3.12"))
-    assert release.look(check)[0] == "not done"
+    status, text = release.look(check)
+    assert (status, text.partition(";")[0]) == ("not done", "PYTHONS names none")
+
+
+def test_this_python_is_found(release: Any) -> None:
+    version = f"3.{sys.version_info.minor}"
+    expected = sys.executable if version in release.SUPPORTED else None
+    assert release.on_this_machine().get(version) == expected
 
 
 def test_a_command_that_fails_is_a_line_with_advice(release: Any, tmp_path: Path) -> None:
@@ -266,6 +275,10 @@ def test_a_command_that_fails_is_a_line_with_advice(release: Any, tmp_path: Path
         "build", lambda: release.run(sys.executable, "-c", program, cwd=tmp_path, advice="mend it")
     )
     assert release.look(check) == ("failed", "mend it\nwhat went wrong")
+    check = release.Check("build", lambda: release.run("/nowhere/program", cwd=tmp_path))
+    status, text = release.look(check)
+    assert status == "failed"
+    assert text.startswith("/nowhere/program does not run")
 
 
 def test_what_is_not_committed_is_said_and_not_checked(release: Any, tmp_path: Path) -> None:

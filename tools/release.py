@@ -34,12 +34,12 @@ from distributions import (
     wheel_problems,
 )
 from packaging.version import Version
+from pythons import SUPPORTED, named, on_this_machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
 ROOT: Final = Path(__file__).parent.parent
-SUPPORTED: Final = ("3.11", "3.12", "3.13")
 LONGEST_COMMAND: Final = 180.0
 """Seconds for any one command."""
 AT_ONCE: Final = 2
@@ -80,6 +80,8 @@ def run(
         )
     except subprocess.TimeoutExpired as error:
         raise Failed(f"{Path(command[0]).name} took over {LONGEST_COMMAND:.0f} s") from error
+    except OSError as error:
+        raise Failed(f"{command[0]} does not run: {error}") from error
     if done.returncode:
         last = "\n".join(done.stdout.splitlines()[-LAST_LINES:])
         raise Failed(f"{advice or Path(command[0]).name}\n{last}")
@@ -234,34 +236,6 @@ class Release:
         shutil.copytree(self.built, destination)
 
 
-def version_of_python(python: str) -> str | None:
-    """Its version as in 3.11, or None if it does not run."""
-    program = "import sys; print('%d.%d' % sys.version_info[:2])"
-    try:
-        done = subprocess.run(  # noqa: S603 - a Python of this machine
-            [python, "-c", program], check=False, capture_output=True, text=True, timeout=10
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None
-
-
-def find_pythons() -> dict[str, str]:
-    """The Pythons to try, by version: those of PYTHONS, or what this machine has."""
-    if chosen := os.environ.get("PYTHONS"):
-        versions = {version_of_python(name) or name: name for name in chosen.split()}
-        return {version: shutil.which(name) or name for version, name in versions.items()}
-    found: dict[str, str] = {}
-    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    for version in SUPPORTED:
-        candidates = [f"python{version}", *sorted(map(str, pyenv.glob(f"{version}.*/bin/python")))]
-        for candidate in (sys.executable, *candidates):
-            if version_of_python(candidate) == version:
-                found[version] = shutil.which(candidate) or candidate
-                break
-    return found
-
-
 def quick_checks(release: Release) -> list[Check]:
     """What takes seconds."""
     return [
@@ -282,11 +256,19 @@ def no_python(version: str) -> str:
     raise NotDone(f"{where}; PYTHONS='/path/to/python{version} ...' names it")
 
 
+def wrong_python(name: str) -> str:
+    """Say that what PYTHONS names is no Python."""
+    raise Failed(f"{name} does not run, and PYTHONS names it")
+
+
 def slow_checks(release: Release) -> Iterator[Check]:
     """What installs, collects and builds pages."""
     yield Check("tests of the sdist", release.collect_tests)
     yield Check("documentation", release.build_documentation)
-    pythons = find_pythons()
+    names = os.environ.get("PYTHONS", "")
+    pythons, wrong = named(names) if names else (on_this_machine(), [])
+    for name in wrong:
+        yield Check("Python", partial(wrong_python, name))
     for version in SUPPORTED:
         if version not in pythons:
             yield Check(f"Python {version}", partial(no_python, version))
