@@ -13,6 +13,7 @@ import trio
 import trio_mqtt
 from tests.client.support import open_once
 from trio_mqtt import ReasonCode
+from trio_mqtt._client._sending import Sending
 from trio_mqtt.packets import (
     ConnAck,
     Connect,
@@ -287,6 +288,21 @@ async def test_a_bug_in_the_connector_leaves_the_block_as_it_is() -> None:
     with pytest.raises(ZeroDivisionError):
         async with open_once(connector=lambda: failing_connector(ZeroDivisionError())):
             raise AssertionError("not reached")
+
+
+async def test_a_bug_before_the_first_attempt_leaves_the_block_too(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    """Nothing outside can bring one about, so that one is put in."""
+
+    def fail(_sending: Sending) -> None:
+        raise BodyError
+
+    monkeypatch.setattr(Sending, "watch_expiry", fail)
+    with trio.move_on_after(1000) as patience, pytest.raises(BodyError):
+        async with trio_mqtt.open_client():
+            raise AssertionError
+    assert not patience.cancel_called
 
 
 async def test_a_connector_that_fails_later_cancels_the_body() -> None:

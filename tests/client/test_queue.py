@@ -261,6 +261,18 @@ class TestExpiry:
                     await publisher.send("a", message_expiry=5)
             assert trio.current_time() == pytest.approx(5, abs=1)
 
+    @pytest.mark.parametrize("qos", [1, 2])
+    async def test_closing_does_not_wait_for_it_any_longer(
+        self, autojump_clock: MockClock, offline: dict[str, Any], qos: int
+    ) -> None:
+        with trio.fail_after(PATIENCE):
+            async with open_client(**offline, close_timeout=PATIENCE) as client:
+                await client.enqueue("a", qos=qos, message_expiry=5)
+                last = await client.enqueue("a", qos=qos, message_expiry=10)
+        assert trio.current_time() == pytest.approx(10, abs=1)
+        with pytest.raises(MessageDropped):
+            await last.wait()
+
     async def test_it_makes_room_for_others(
         self, server: Server, autojump_clock: MockClock, offline: dict[str, Any]
     ) -> None:

@@ -217,16 +217,17 @@ class Supervisor:
         What cancels the block does not reach the connection: it is still needed for closing, and
         `close` ends it.
         """
-        if self._reconnect is not None and self._reconnect.initial == "background":
-            self._let_body_begin()
-        self.sending.watch_expiry()  # of what an earlier client has left
-        with self._scope:
-            try:
-                await self._keep_connected()
-            except MQTTError as error:
-                self._fail(error)
-            finally:
-                self._ended.set()
+        try:
+            if self._reconnect is not None and self._reconnect.initial == "background":
+                self._let_body_begin()
+            self.sending.watch_expiry()  # of what an earlier client has left
+            with self._scope:
+                try:
+                    await self._keep_connected()
+                except MQTTError as error:
+                    self._fail(error)
+        finally:
+            self._ended.set()  # whatever happens: `end` waits for it under a shield
 
     async def _keep_connected(self) -> None:
         retrying = self._retrying
@@ -352,6 +353,7 @@ class Supervisor:
         message.failure = error
         self.deliveries.events.put(PublishFailed(message=message, error=error))
         message.tell()
+        self._look_whether_drained()  # no packet may come that would tell
 
     # -- events of the connection -------------------------------------------------------------
 
@@ -368,6 +370,9 @@ class Supervisor:
 
     def _progress(self) -> None:
         self.sending.progress()
+        self._look_whether_drained()
+
+    def _look_whether_drained(self) -> None:
         if self._drained is not None and not self.state.unfinished:
             self._drained.set()
 
