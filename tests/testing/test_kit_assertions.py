@@ -127,6 +127,20 @@ async def test_the_failure_shows_the_last_twenty(autojump_clock: MockClock) -> N
         assert "'a/4'" in lines[3]
 
 
+async def test_a_count_needs_all_that_happened(autojump_clock: MockClock) -> None:
+    async with open_server() as server, connected(server) as raw:
+        await raw.send(Publish("first"))
+        for _ in range(100):
+            await raw.send(*(Publish("a") for _ in range(100)))
+            await trio.testing.wait_all_tasks_blocked()
+        assert len(server.assert_published("a")) == 10_000
+        for count, topic in ((0, "first"), (10_000, "a")):
+            with pytest.raises(AssertionError, match="before all these 1 that are forgotten"):
+                server.assert_published(topic, count=count)
+            with pytest.raises(AssertionError, match="before all these 1 that are forgotten"):
+                await server.wait_published(topic, count=count)
+
+
 async def test_a_topic_alias_is_resolved(autojump_clock: MockClock) -> None:
     async with open_server() as server, open_client(connector=server.connect) as client:
         for _ in range(3):

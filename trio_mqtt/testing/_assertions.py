@@ -351,8 +351,9 @@ class Assertions:
         __tracebackhide__ = True
         expectation = Expectation(kind=kind, title=title, fields=fields, count=count)
         found = expectation.find(self._history)
-        if not expectation.is_met_by(len(found)):
-            raise AssertionError(expectation.explain(self._history, None))
+        knows_all = self._history.knows_since(kind)
+        if not expectation.is_met_by(len(found), knows_all=knows_all):
+            raise AssertionError(expectation.explain(self._history, None, knows_all=knows_all))
         return tuple(found)
 
     async def _wait(
@@ -362,16 +363,18 @@ class Assertions:
         expectation = Expectation(kind=kind, title=title, fields=fields, count=count)
         found: list[F] = []
         seen = 0
+        knows_all = True
         await trio.lowlevel.checkpoint()
         with trio.move_on_after(within):
             while True:
+                knows_all = knows_all and self._history.knows_since(kind, seen)
                 found += expectation.find(self._history, seen)
                 seen = self._history.total(kind)
                 if found and len(found) >= (count or 1):
                     break
                 await self._changed.park()
-        if not expectation.is_met_by(len(found)):
-            raise AssertionError(expectation.explain(self._history, within))
+        if not expectation.is_met_by(len(found), knows_all=knows_all):
+            raise AssertionError(expectation.explain(self._history, within, knows_all=knows_all))
         return tuple(found)
 
 

@@ -33,9 +33,9 @@ class Expectation(Generic[F]):
     fields: Mapping[str, object]
     count: int | None
 
-    def is_met_by(self, found: int) -> bool:
-        """Whether so many facts are as many as expected."""
-        return found > 0 if self.count is None else found == self.count
+    def is_met_by(self, found: int, *, knows_all: bool) -> bool:
+        """Whether so many facts are as many as expected; if some are forgotten, who knows."""
+        return found > 0 if self.count is None else knows_all and found == self.count
 
     def accepts(self, fact: F) -> bool:
         """Whether a fact is one of those."""
@@ -50,7 +50,7 @@ class Expectation(Generic[F]):
         """The facts that fit, behind the first so many of their kind."""
         return [fact for fact in history.since(self.kind, number) if self.accepts(fact)]
 
-    def explain(self, history: History, within: float | None) -> str:
+    def explain(self, history: History, within: float | None, *, knows_all: bool) -> str:
         """What was expected, and what did happen."""
         facts = list(history.since(self.kind))
         number = "at least 1" if self.count is None else str(self.count)
@@ -67,6 +67,11 @@ class Expectation(Generic[F]):
         ]
         if len(facts) > _MOST_SHOWN:
             lines.append(f"    ... {len(facts) - _MOST_SHOWN} before these")
+        if self.count is not None and not knows_all:
+            lines.append(
+                f"    ... and before all these {history.total(self.kind) - len(facts)} that are "
+                "forgotten; a count has to be asserted earlier"
+            )
         lines += [f"  {'>' if self.accepts(fact) else ' '} {fact}" for fact in facts[-_MOST_SHOWN:]]
         if not facts:
             connected = any(True for _ in history.since(Connected))

@@ -163,6 +163,10 @@ class History:
         """How many facts of a kind there were."""
         return self._totals[kind]
 
+    def knows_since(self, kind: type, number: int = 0) -> bool:
+        """Whether all facts of a kind behind the first so many are kept."""
+        return number >= self._totals[kind] - len(self._facts[kind])
+
     def since(self, kind: type[F], number: int = 0) -> Iterator[F]:
         """The facts of a kind behind the first so many, as far as they are kept."""
         facts = self._facts[kind]
