@@ -29,7 +29,10 @@ from trio_mqtt.packets import (
     Connect,
     Disconnect,
     Packet,
+    PingReq,
+    PingResp,
     Properties,
+    PubAck,
     PubComp,
     Publish,
     PubRec,
@@ -500,3 +503,123 @@ async def test_a_message_sent_again_has_its_identifier(autojump_clock: MockClock
                 await RawClient(stream).send(
                     connect, Publish("a", b"", 1, dup=True, packet_id=last)
                 )
+
+
+def from_client(connection: int, packet: Packet, time: float = 0) -> Recorded:
+    protocol = MQTT_5 if isinstance(packet, Connect) else None
+    return Recorded(
+        connection=connection, time=time, sender="client", packet=packet, protocol=protocol
+    )
+
+
+def from_server(connection: int, packet: Packet) -> Recorded:
+    return Recorded(connection=connection, time=0, sender="server", packet=packet)
+
+
+async def test_an_identifier_in_use_is_not_taken_for_another(autojump_clock: MockClock) -> None:
+    first, second = (Publish("a", b"", 1, packet_id=packet_id) for packet_id in (7, 8))
+    for between, right in (((), False), ((from_server(1, PubAck(7)),), True)):
+        recording = Recording(
+            [
+                from_client(1, Connect("c")),
+                from_client(1, first),
+                *between,
+                from_client(1, second),
+            ]
+        )
+        peer = ScriptedPeer(*recording.scripts())
+        with nullcontext() if right else pytest.raises(AssertionError, match="3 is still in use"):
+            async with peer.connect() as stream:
+                both = Publish("a", b"", 1, packet_id=3)
+                await RawClient(stream).send(Connect("c"), both, both)
+                await trio.testing.wait_all_tasks_blocked()
+            peer.assert_done()
+
+
+async def test_a_lost_session_has_no_identifier_in_use(autojump_clock: MockClock) -> None:
+    publishes = [Publish("a", b"", 1, packet_id=packet_id) for packet_id in (7, 8)]
+    entries = [
+        entry
+        for number, publish in enumerate(publishes, 1)
+        for entry in (
+            from_client(number, Connect("c")),
+            from_server(number, ConnAck()),
+            from_client(number, publish),
+        )
+    ]
+    peer = ScriptedPeer(*Recording(entries).scripts())
+    for _ in publishes:
+        async with peer.connect() as stream:
+            await RawClient(stream).send(Connect("c"), Publish("a", b"", 1, packet_id=3))
+            await trio.testing.wait_all_tasks_blocked()
+    peer.assert_done()
+
+
+async def test_two_clients_have_identifiers_of_their_own(autojump_clock: MockClock) -> None:
+    """Both had 7 in the recording; the replay of one does not rename that of the other."""
+    entries = [from_client(number, Connect(f"c{number}")) for number in (1, 2)]
+    entries += [from_client(number, Publish("a", b"", 1, packet_id=7)) for number in (1, 2)]
+    entries += [from_server(number, PubAck(7)) for number in (1, 2)]
+    peer = ScriptedPeer(*Recording(entries).scripts())
+    async with peer.connect() as one, peer.connect() as other:
+        raws = {3: RawClient(one), 4: RawClient(other)}
+        for packet_id, raw in raws.items():
+            connect = Connect(f"d{packet_id}")
+            await raw.send(connect, Publish("a", b"", 1, packet_id=packet_id))
+        for packet_id, raw in raws.items():
+            assert await raw.receive() == PubAck(packet_id)
+    peer.assert_done()
+
+
+async def test_two_clients_are_not_one(autojump_clock: MockClock) -> None:
+    entries = [from_client(number, Connect(f"c{number}")) for number in (1, 2)]
+    peer = ScriptedPeer(*Recording(entries).scripts())
+    async with peer.connect() as stream:
+        await RawClient(stream).send(Connect("d"))
+    with pytest.raises(AssertionError, match="'d' is another client's identifier, recorded 'c1'"):
+        async with peer.connect() as stream:
+            await RawClient(stream).send(Connect("d"))
+
+
+async def test_an_identifier_of_the_server_s_choice_is_that_client_s(
+    autojump_clock: MockClock,
+) -> None:
+    assigned = Properties(assigned_client_identifier="x")
+    entries = [
+        from_client(1, Connect("")),
+        from_server(1, ConnAck(properties=assigned)),
+        from_client(1, Publish("a", b"", 1, packet_id=7)),
+        from_client(2, Connect("x", clean_start=False)),
+        from_server(2, ConnAck(session_present=True)),
+        from_client(2, Publish("a", b"", 1, dup=True, packet_id=7)),
+    ]
+    peer = ScriptedPeer(*Recording(entries).scripts())
+    for connect, dup in ((Connect(""), False), (Connect("x", clean_start=False), True)):
+        async with peer.connect() as stream:
+            await RawClient(stream).send(connect, Publish("a", b"", 1, dup=dup, packet_id=3))
+            await trio.testing.wait_all_tasks_blocked()
+    peer.assert_done()
+
+
+async def test_pingreqs_come_before_the_end_too(autojump_clock: MockClock) -> None:
+    entries = [
+        from_client(1, Connect("c")),
+        from_server(1, ConnAck()),
+        Recorded(connection=1, time=100, sender="client", end="close"),
+    ]
+    peer = ScriptedPeer(*Recording(entries).scripts())
+    async with peer.connect() as stream:
+        raw = RawClient(stream)
+        await raw.send(Connect("c"))
+        assert await raw.receive() == ConnAck()
+        await trio.sleep(60)
+        await raw.send(PingReq())
+        assert await raw.receive() == PingResp()
+        await trio.sleep(40)
+    peer.assert_done()
+    peer = ScriptedPeer(*Recording(entries).scripts())
+    with pytest.raises(AssertionError, match="the client sent Publish") as caught:
+        async with peer.connect() as stream:
+            await RawClient(stream).send(Connect("c"), Publish("a"))
+            await trio.testing.wait_all_tasks_blocked()
+    assert "the recorded end, by the client" in str(caught.value)

@@ -82,9 +82,9 @@ class Recording:
         """A script for each connection, with which a `ScriptedPeer` plays the recorded server.
 
         The client has to send what was recorded, in its order. The Client Identifier and the Packet
-        Identifiers that it chooses may be others, as long as each is always the same; what was
-        redacted has to be there; PINGREQ is answered whenever it comes. Where the recording ends
-        before a connection, the client may do what it likes.
+        Identifiers that it chooses may be others, as long as each is always the same and none
+        stands for two at a time. What was redacted has to be there; PINGREQ is answered whenever it
+        comes. Where the recording ends before a connection, the client may do what it likes.
 
         Args:
             paced: let as much time pass before each packet of the server's as in the recording,

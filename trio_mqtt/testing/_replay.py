@@ -33,7 +33,6 @@ from trio_mqtt.testing._dialogue import Mismatch
 from trio_mqtt.testing._recorded import REDACTED
 from trio_mqtt.testing._steps import (
     ExpectBytes,
-    ExpectEnd,
     Pause,
     SendBytes,
     Step,
@@ -56,37 +55,62 @@ _PATIENCE = 10.0
 
 @attrs.define
 class _Names:
-    """What the client of a replay made up, by what stands in the recording.
+    """What one client of a replay made up, by what stands in the recording.
 
     Attributes:
-        client_ids: Client Identifiers.
+        client_ids: Client Identifiers, of all clients.
         packet_ids: Packet Identifiers of what the client sends.
+        in_flight: the recorded ones of those whose exchange is not over.
     """
 
-    client_ids: dict[str, str] = attrs.Factory(dict[str, str])
+    client_ids: dict[str, str]
     packet_ids: dict[int, int] = attrs.Factory(dict[int, int])
+    in_flight: set[int] = attrs.Factory(set[int])
 
     def expected(self, recorded: Packet, packet: Packet) -> Packet:
-        """The recorded packet of the client's with the names of this replay."""
+        """The recorded packet of the client's with the names of this replay.
+
+        Raises:
+            Mismatch: the client calls two by one name.
+        """
         if isinstance(recorded, Connect) and isinstance(packet, Connect):
-            known = self.client_ids.setdefault(recorded.client_id, packet.client_id)
-            return attrs.evolve(recorded, client_id=known)
+            return self._connected(recorded, packet)
         if isinstance(recorded, Publish) and isinstance(packet, Publish) and recorded.qos:
             if not recorded.dup:
-                self.packet_ids[recorded.packet_id] = packet.packet_id
+                self._use(recorded.packet_id, packet.packet_id)
             return self._renamed(recorded)
         if isinstance(recorded, Subscribe | Unsubscribe) and isinstance(
             packet, Subscribe | Unsubscribe
         ):
-            self.packet_ids[recorded.packet_id] = packet.packet_id
+            self._use(recorded.packet_id, packet.packet_id)
             return self._renamed(recorded)
         return self._renamed(recorded) if isinstance(recorded, PubRel) else recorded
 
     def answer(self, recorded: Packet) -> Packet:
         """The recorded packet of the server's with the names of this replay."""
-        if isinstance(recorded, PubAck | PubRec | PubComp | SubAck | UnsubAck):
-            return self._renamed(recorded)
-        return recorded
+        if isinstance(recorded, ConnAck) and not recorded.session_present:
+            self.in_flight.clear()
+        if not isinstance(recorded, PubAck | PubRec | PubComp | SubAck | UnsubAck):
+            return recorded
+        if not isinstance(recorded, PubRec) or recorded.reason_code.is_failure:
+            self.in_flight.discard(recorded.packet_id)
+        return self._renamed(recorded)
+
+    def _connected(self, recorded: Connect, packet: Connect) -> Packet:
+        client_id = packet.client_id
+        for other, known in self.client_ids.items():
+            if known == client_id and other and other != recorded.client_id:
+                raise Mismatch(f"{client_id!r} is another client's identifier, recorded {other!r}")
+        known = self.client_ids.setdefault(recorded.client_id, client_id)
+        return attrs.evolve(recorded, client_id=known)
+
+    def _use(self, recorded: int, packet_id: int) -> None:
+        """Note the Packet Identifier of a new exchange (2.2.1)."""
+        for other in self.in_flight - {recorded}:
+            if self.packet_ids[other] == packet_id:
+                raise Mismatch(f"the Packet Identifier {packet_id} is still in use")
+        self.packet_ids[recorded] = packet_id
+        self.in_flight.add(recorded)
 
     def _renamed(self, packet: _Named) -> Packet:
         known = self.packet_ids.get(packet.packet_id, packet.packet_id)
@@ -111,12 +135,7 @@ class _FromClient(Step):
 
     async def run(self, dialogue: Dialogue) -> None:
         """Read a packet, answer PINGREQs in front of it, and compare it."""
-        packet: Packet | None = PingReq()
-        with trio.move_on_after(self.within) as patience:
-            while isinstance(packet := await dialogue.read_packet(math.inf), PingReq):
-                await dialogue.send(PingResp())
-        if patience.cancelled_caught:
-            raise Mismatch(f"nothing came for {self.within:g} s")
+        packet = await _next_packet(dialogue, self.within)
         if packet is None:
             raise Mismatch("the client ended the connection instead")
         if type(packet) is not type(self.packet):
@@ -125,6 +144,17 @@ class _FromClient(Step):
         if self.protocol is not None:
             expected.append(("protocol", self.protocol))
         check_fields(packet, expected, dialogue)
+
+
+async def _next_packet(dialogue: Dialogue, within: float) -> Packet | None:
+    """Answer PINGREQs up to the next other packet, or the end of the stream."""
+    packet: Packet | None = PingReq()
+    with trio.move_on_after(within) as patience:
+        while isinstance(packet := await dialogue.read_packet(math.inf), PingReq):
+            await dialogue.send(PingResp())
+    if patience.cancelled_caught:
+        raise Mismatch(f"nothing came for {within:g} s")
+    return packet
 
 
 def _redacted_alike(expected: Packet, packet: Packet) -> Packet:
@@ -165,6 +195,23 @@ class _FromServer(Step):
 
 
 @attrs.frozen(repr=False)
+class _EndOfClient(Step):
+    """The client ends the connection behind what it sent."""
+
+    within: float
+
+    def __repr__(self) -> str:
+        """What was recorded."""
+        return "the recorded end, by the client"
+
+    async def run(self, dialogue: Dialogue) -> None:
+        """Answer PINGREQs in front of it."""
+        packet = await _next_packet(dialogue, self.within)
+        if packet is not None:
+            raise Mismatch(f"the client sent {packet!r} instead")
+
+
+@attrs.frozen(repr=False)
 class _EndOfServer(Step):
     """The server, or the network, ends the connection behind what was sent."""
 
@@ -198,12 +245,28 @@ def scripts(entries: Sequence[Recorded], *, paced: bool) -> list[list[Step]]:
     Raises:
         ValueError: something to be played was left out of the recording.
     """
-    names = _Names()
-    numbers = dict.fromkeys(entry.connection for entry in entries)
-    return [
-        list(_steps([entry for entry in entries if entry.connection == number], names, paced=paced))
-        for number in numbers
-    ]
+    connections: dict[int, list[Recorded]] = {}
+    for entry in entries:
+        connections.setdefault(entry.connection, []).append(entry)
+    client_ids: dict[str, str] = {}
+    clients: dict[str, _Names] = {}
+    made: list[list[Step]] = []
+    for number, passed in connections.items():
+        client = _client_of(passed) or f"#{number}"
+        names = clients.setdefault(client, _Names(client_ids))
+        made.append(list(_steps(passed, names, paced=paced)))
+    return made
+
+
+def _client_of(entries: Sequence[Recorded]) -> str:
+    """The Client Identifier of a connection, be it of the server's choice; empty if unknown."""
+    client_id = ""
+    for entry in entries:
+        if isinstance(entry.packet, Connect):
+            client_id = entry.packet.client_id
+        if isinstance(entry.packet, ConnAck):
+            return client_id or entry.packet.properties.assigned_client_identifier or ""
+    return client_id
 
 
 def _steps(entries: Sequence[Recorded], names: _Names, *, paced: bool) -> Iterator[Step]:
@@ -216,7 +279,7 @@ def _steps(entries: Sequence[Recorded], names: _Names, *, paced: bool) -> Iterat
         packet = entry.packet
         if entry.end is not None:
             if entry.sender == "client":
-                yield ExpectEnd()
+                yield _EndOfClient(passed + _PATIENCE)
             else:
                 yield _EndOfServer(entry.end, after)
             return
