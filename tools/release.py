@@ -109,7 +109,11 @@ class Release:
     def export(self) -> str:
         """Copy what is committed; without git, the tree as it is."""
         if not (self.root / ".git").exists():
-            shutil.copytree(self.root, self.tree, ignore=shutil.ignore_patterns(".*venv*", "dist"))
+            shutil.copytree(
+                self.root,
+                self.tree,
+                ignore=shutil.ignore_patterns(".*venv*", ".interop", "_build", "dist"),
+            )
             raise NotDone("there is no git repository here; the tree is taken as it is")
         archive = self.directory / "tree.tar"
         run("git", "archive", "--output", archive, "HEAD", cwd=self.root)
