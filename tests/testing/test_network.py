@@ -628,6 +628,25 @@ async def test_an_outage_breaks_and_refuses(autojump_clock: MockClock) -> None:
             assert await read_all(client) == (b"", "reset")
 
 
+async def test_outages_that_overlap_end_with_the_last(autojump_clock: MockClock) -> None:
+    async with open_network(Peers().connect) as network:
+        first, second = network.outage(), network.outage()
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        with pytest.raises(ConnectionRefusedError):
+            await network.connect().__aenter__()
+        second.__exit__(None, None, None)
+        network.down()
+        with network.outage():
+            pass
+        with pytest.raises(ConnectionRefusedError):
+            await network.connect().__aenter__()
+        network.up()
+        async with network.connect():
+            pass
+
+
 async def test_waiting_for_a_connection(autojump_clock: MockClock) -> None:
     made: list[int] = []
 

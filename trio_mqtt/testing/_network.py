@@ -51,7 +51,8 @@ class FaultyNetwork:
         self._faults = iter(faults)
         self._added: deque[Faults] = deque()
         self._nursery = nursery
-        self._is_down = False
+        self._is_down = False  # by hand
+        self._outages = 0  # that have begun and not ended
         self._recorders: list[Callable[[int], Recorder]] = []
         self._connections: list[NetworkConnection] = []
         self._changed = trio.lowlevel.ParkingLot()
@@ -162,21 +163,22 @@ class FaultyNetwork:
         self.cut(ending)
 
     def up(self) -> None:
-        """Let connections be made again."""
+        """Let connections be made again, once no `outage` is left."""
         self._is_down = False
 
     @contextmanager
     def outage(self, ending: Ending = "reset") -> Generator[None]:
-        """The network is down while the block runs.
+        """The network is down while the block runs, and as long as another such block does.
 
         Args:
             ending: what both sides get, as in `Faults`.
         """
-        self.down(ending)
+        self._outages += 1
+        self.cut(ending)
         try:
             yield
         finally:
-            self.up()
+            self._outages -= 1
 
     # Inside
 
@@ -212,11 +214,12 @@ class FaultyNetwork:
         """Begin a connection."""
         if self._nursery.cancel_scope.cancel_called:
             raise ConnectionRefusedError("the test network is closed")
-        faults = NO_FAULTS if self._is_down else self._next_faults()
+        is_down = self._is_down or self._outages > 0
+        faults = NO_FAULTS if is_down else self._next_faults()
         number = len(self._connections) + 1
         connection = NetworkConnection(number, faults, self._note_change)
         self._connections.append(connection)
-        if self._is_down or faults.refuse:
+        if is_down or faults.refuse:
             connection.refuse()
             raise ConnectionRefusedError("the test network refuses this connection")
         for make_recorder in self._recorders:

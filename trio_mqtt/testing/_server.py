@@ -104,6 +104,7 @@ class Server(Assertions):
         self._log = PacketLog(_LOG_SIZE, self._note_change)
         self._broker = Broker(self, self._log, self._history, self._note_timer)
         self._links: set[Link] = set()
+        self._outages = 0  # that have begun and not ended
         nursery.start_soon(self._run_timers)
 
     # Connections
@@ -126,7 +127,7 @@ class Server(Assertions):
         Raises:
             ConnectionRefusedError: the server is closed, or not accepting.
         """
-        if not self.accepting or self._nursery.cancel_scope.cancel_called:
+        if self._is_down or self._nursery.cancel_scope.cancel_called:
             raise ConnectionRefusedError("the test server accepts no connections now")
         client_end, server_end = memory_stream_pair(capacity=capacity, chunk=chunk)
         self._nursery.start_soon(self.serve, server_end)
@@ -138,7 +139,7 @@ class Server(Assertions):
 
     async def serve(self, stream: trio.abc.Stream) -> None:
         """Serve one client over any stream, and close it; returns when the connection is over."""
-        if not self.accepting:
+        if self._is_down:
             await trio.aclose_forcefully(stream)
             return
         link = Link(stream, self._broker)
@@ -184,14 +185,14 @@ class Server(Assertions):
     def outage(self, *, reset: bool = False, keep_state: bool = True) -> Generator[None]:
         """The server is down while the block runs: all connections end, and none is made.
 
-        What it has taken from clients stays, as in a server with storage; a Will is due as after
+        Of several at a time, it is up again when the last one is over. What it has taken from clients stays, as in a server with storage; a Will is due as after
         any lost connection.
 
         Args:
             reset: break the connections, so that clients get an error instead of the end.
             keep_state: False forgets all Sessions, with their Wills, and all retained messages.
         """
-        accepting, self.accepting = self.accepting, False
+        self._outages += 1
         if not keep_state:
             self._broker.forget()
         for link in tuple(self._links):
@@ -199,7 +200,7 @@ class Server(Assertions):
         try:
             yield
         finally:
-            self.accepting = accepting
+            self._outages -= 1
 
     async def restart(
         self, *, seconds: float = 1, reset: bool = False, keep_state: bool = True
@@ -319,6 +320,10 @@ class Server(Assertions):
             held.release()
 
     # Inside
+
+    @property
+    def _is_down(self) -> bool:
+        return not self.accepting or self._outages > 0
 
     def _link(self, client_id: str) -> Link:
         for link in self._links:
