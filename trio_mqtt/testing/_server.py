@@ -185,8 +185,8 @@ class Server(Assertions):
     def outage(self, *, reset: bool = False, keep_state: bool = True) -> Generator[None]:
         """The server is down while the block runs: all connections end, and none is made.
 
-        Of several at a time, it is up again when the last one is over. What it has taken from clients stays, as in a server with storage; a Will is due as after
-        any lost connection.
+        What it has taken from clients stays, as in a server with storage; a Will is due as after
+        any lost connection. Of several outages at a time the last one ends them.
 
         Args:
             reset: break the connections, so that clients get an error instead of the end.
