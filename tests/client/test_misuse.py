@@ -153,6 +153,7 @@ CALLS: Final[list[tuple[Callable[[Any], Awaitable[object]], type[Exception], str
         "a Topic Name is a str, not bytes; decode() makes one of it",
     ),
     (lambda c: c.publish(7), TypeError, "a Topic Name is a str, not int"),
+    (lambda c: c.publish(["a", "b"]), TypeError, "a Topic Name is a str, not list"),
     (
         lambda c: c.publish("a", {"secret": 1}),
         TypeError,

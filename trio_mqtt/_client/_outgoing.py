@@ -152,7 +152,11 @@ class MessageMaker:
             PacketTooLarge: the Server does not take so much.
             TypeError: the payload is neither bytes-like nor str.
         """
-        topic_field = self._topic_fields.get(topic) or self._new_topic(topic)
+        try:
+            topic_field = self._topic_fields.get(topic)
+        except TypeError:  # a list, say, which `_new_topic` refuses in other words
+            topic_field = None
+        topic_field = topic_field or self._new_topic(topic)
         properties = self._no_properties
         if isinstance(payload, bytes):
             data = payload
@@ -186,7 +190,10 @@ class MessageMaker:
         Returns:
             None if it was not met before, or there is more to check.
         """
-        topic_field = self._topic_fields.get(topic)
+        try:
+            topic_field = self._topic_fields.get(topic)
+        except TypeError:  # a list, say
+            return None
         if topic_field is None or size + len(topic_field) + 1 > self._surely_fits:
             return None
         return topic_field
