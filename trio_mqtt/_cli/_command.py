@@ -103,6 +103,8 @@ class Command(click.Command):
         **attributes: those of `click.Command`.
     """
 
+    allow_extra_args = True  # `parse_args` refuses them, and shows no password
+
     def __init__(
         self,
         *args: Any,  # noqa: ANN401 - click's
@@ -129,7 +131,10 @@ class Command(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the command line, after properties became one argument each."""
-        return super().parse_args(ctx, _join_properties(args, self.params))
+        rest = super().parse_args(ctx, _join_properties(args, self.params))
+        if rest and not ctx.resilient_parsing:
+            raise click.UsageError(_superfluous(rest), ctx)
+        return rest
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's method
         """Run the command; an error that is expected becomes a line and an exit status."""
@@ -152,6 +157,13 @@ class Command(click.Command):
             quiet=bool(kept.get("quiet")),
             with_traceback=bool(kept.get("traceback")),
         )
+
+
+def _superfluous(words: Sequence[str]) -> str:
+    """What is wrong with words that belong to nothing; a URL may hold a password."""
+    if any("://" in word for word in words):
+        return "a URL stands where none belongs; name the server by -L URL, and once"
+    return f"{words[0]!r} belongs to no option; quote what has spaces"
 
 
 def _join_properties(args: Sequence[str], params: Iterable[click.Parameter]) -> list[str]:

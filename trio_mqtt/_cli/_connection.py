@@ -139,7 +139,7 @@ def _server_url(kept: Mapping[str, Any]) -> tuple[str, str | None]:
             raise click.UsageError("give --unix, or --host and --port, not both")
         return "mqtt+unix://" + quote(os.path.abspath(unix)), None  # noqa: PTH100 - no file is read
     if host is None and port is None and url is None:
-        url = os.environ.get("MQTT_URL")
+        url = os.environ.get("MQTT_URL") or None
     if url is not None:
         return _split_topic(url)
     tls = port == _TLS_PORT or any(kept.get(name) for name in _TLS_OPTIONS)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
-import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 import attrs
+
+from trio_mqtt._cli._template import parse_json
 
 if TYPE_CHECKING:
     from trio_mqtt import Message
@@ -39,8 +40,16 @@ def json_format(layout: Layout, *, parse: bool) -> Write:
     """
 
     def write(message: Message, at: int) -> bytes:
-        record: dict[str, object] = {"topic": message.topic}
-        record.update(_payload(message.payload, parse=parse))
+        if parse:
+            try:
+                value = parse_json(message.payload)
+                return line(message, at, {"payload": value, "encoding": "json"})
+            except (ValueError, RecursionError):
+                pass  # it is no JSON, or has more levels than can be written
+        return line(message, at, _text_or_base64("payload", "encoding", message.payload))
+
+    def line(message: Message, at: int, payload: dict[str, object]) -> bytes:
+        record: dict[str, object] = {"topic": message.topic, **payload}
         record["qos"] = int(message.qos)
         record["retain"] = message.retain
         if properties := _properties(message):
@@ -51,21 +60,6 @@ def json_format(layout: Layout, *, parse: bool) -> Write:
         return layout.json(record) + b"\n"
 
     return write
-
-
-def _payload(payload: bytes, *, parse: bool) -> dict[str, object]:
-    if parse:
-        try:
-            value = json.loads(payload, parse_constant=_refuse_constant)
-        except (ValueError, RecursionError):
-            pass
-        else:
-            return {"payload": value, "encoding": "json"}
-    return _text_or_base64("payload", "encoding", payload)
-
-
-def _refuse_constant(name: str) -> object:
-    raise ValueError(name)  # NaN and Infinity, which JSON does not have
 
 
 def _text_or_base64(name: str, encoding: str, data: bytes) -> dict[str, object]:

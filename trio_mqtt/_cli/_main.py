@@ -69,6 +69,14 @@ class Group(click.Group):
             from trio_mqtt._cli._exit import report  # noqa: PLC0415 - not for --help
 
             status = report(error)
+        except OSError as error:  # of writing the help
+            from trio_mqtt._cli._exit import failure_of  # noqa: PLC0415
+            from trio_mqtt._cli._exit import report as tell  # noqa: PLC0415
+
+            failure = failure_of(error)
+            if failure is None or not standalone_mode:
+                raise
+            status = tell(failure)
         except click.Abort:
             status = _INTERRUPTED
         if not standalone_mode:

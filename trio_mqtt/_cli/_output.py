@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
+from trio_mqtt._cli._exit import Failure
 from trio_mqtt._cli._text import for_people
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ class Output:
 
     def __init__(self) -> None:
         stream = sys.stdout
+        if stream is None:  # as the shell has it after >&-
+            raise Failure("standard output is closed, so nothing can be printed")
         stream.flush()
         self.is_terminal = is_terminal(stream)
         self._poll: select.poll | None = None
@@ -93,4 +96,7 @@ class Output:
         assert self._descriptor is not None  # noqa: S101 - `write` has looked
         view = memoryview(data)
         while view:
-            view = view[os.write(self._descriptor, view) :]
+            try:
+                view = view[os.write(self._descriptor, view) :]
+            except BlockingIOError:  # whoever has the other end has made it non-blocking
+                select.select([], [self._descriptor], [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -19,12 +20,12 @@ def _number(value: str) -> int:
 
 
 def _flag(value: str) -> bool:
-    return bool(int(value))
+    return bool(("0", "1").index(value))
 
 
 _MESSAGE: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
     "content-type": ("content_type", str),
-    "correlation-data": ("correlation_data", str.encode),
+    "correlation-data": ("correlation_data", os.fsencode),
     "message-expiry-interval": ("message_expiry", _number),
     "payload-format-indicator": ("text", _flag),
     "response-topic": ("response_topic", str),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,7 +10,7 @@ import attrs
 import click
 import trio
 
-from trio_mqtt import MQTTError
+from trio_mqtt import MQTTError, UnsubscribeRejected
 from trio_mqtt._cli._command import Command, Option, run
 from trio_mqtt._cli._connection import Connection, current_connection
 from trio_mqtt._cli._connection_options import SERVER_OPTIONS, SESSION_OPTIONS, WILL_OPTIONS
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 _MESSAGE: Final = "Message"
 _WINDOW: Final = 1000
 _POLL: Final = 0.05
+_SOON_SENT: Final = 16_384
+"""Bytes that any line carries within the time that closing takes."""
+_NOBODYS: Final = "trio-mqtt/pub/nobody-subscribes-to-this"
 
 
 @attrs.frozen(kw_only=True)
@@ -197,6 +200,8 @@ async def _publish(connection: Connection, job: _Job, farewell: dict[str, Any]) 
                 if farewell:
                     client.disconnect_with(**farewell)
                 await _exchange(client, job, receipts)
+                if receipts.sent_bytes > _SOON_SENT:
+                    await _wait_until_read(client)
                 if job.waits_for_session:
                     await _wait_for_session(client)
     except BaseException as error:
@@ -262,3 +267,12 @@ async def _wait_for_session(client: Client) -> None:
     """Wait until nothing is left of what earlier runs could not send."""
     while client.statistics().unfinished:  # noqa: ASYNC110 - there is no event for it
         await trio.sleep(_POLL)
+
+
+async def _wait_until_read(client: Client) -> None:
+    """Wait until the Server has read what was sent at QoS 0, however slow the line is.
+
+    Nobody acknowledges that, but packets are read in their order: what is answered came last.
+    """
+    with suppress(UnsubscribeRejected):  # an answer, too
+        await client.unsubscribe(_NOBODYS)

@@ -39,6 +39,7 @@ class Receipts:
 
     def __init__(self, window: int, progress: Progress) -> None:
         self.acknowledged = 0
+        self.sent_bytes = 0
         self.refused = _Some()
         self.missing = _Some()
         self._refusal = ""
@@ -59,6 +60,7 @@ class Receipts:
     def add_sent(self, size: int) -> None:
         """Count a message of QoS 0, which nobody acknowledges."""
         self.acknowledged += 1
+        self.sent_bytes += size
         self._progress.advance(size)
 
     def add_doubtful(self, label: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import stat
 import sys
 from contextlib import aclosing
@@ -175,7 +176,15 @@ def _reader_of_input() -> Callable[[], bytes]:
         descriptor = sys.stdin.fileno()
     except (OSError, ValueError):  # as tests have it
         return lambda: sys.stdin.buffer.read(_CHUNK)
-    return lambda: os.read(descriptor, _CHUNK)
+
+    def read() -> bytes:
+        while True:
+            try:
+                return os.read(descriptor, _CHUNK)
+            except BlockingIOError:  # whoever has the other end has made it non-blocking
+                select.select([descriptor], [], [])
+
+    return read
 
 
 def _check_length(label: str, content: bytes | bytearray) -> None:
@@ -191,6 +200,8 @@ def _size_of(paths: Sequence[str]) -> int | None:
 
 
 def _size_of_input() -> int | None:
+    if sys.stdin is None:  # as the shell has it after <&-
+        raise Failure("standard input is closed, so there is nothing to publish")
     try:
         status = os.fstat(sys.stdin.fileno())
     except (OSError, ValueError):

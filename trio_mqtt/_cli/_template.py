@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import time
 from collections.abc import Callable
@@ -29,6 +30,7 @@ _ESCAPES: Final = {
     "v": b"\v",
 }  # fmt: skip
 _NANOSECONDS: Final = 1_000_000_000
+_WIDEST: Final = 10_000
 
 
 Write = Callable[["Message", int], bytes]
@@ -64,6 +66,27 @@ class Layout:
         else:
             text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
         return for_json(text).encode()
+
+
+def parse_json(payload: bytes) -> object:
+    """The value of a payload that is JSON.
+
+    Raises:
+        ValueError: it is none, or has numbers that JSON written again could not have.
+        RecursionError: it has too many levels.
+    """
+    return json.loads(payload, parse_constant=_refuse_constant, parse_float=_finite)
+
+
+def _refuse_constant(name: str) -> object:
+    raise ValueError(name)  # NaN and Infinity, which JSON does not have
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(text)  # it would be written as Infinity
+    return value
 
 
 def compile_template(template: str, layout: Layout, end: bytes) -> Write:
@@ -167,9 +190,11 @@ _FIELDS: Final[Mapping[str, Callable[[Message, int], bytes | str]]] = {
 def _padded(
     get: Callable[[Message, int], bytes | str], match: re.Match[str], layout: Layout
 ) -> Write:
-    width = int(match["width"] or 0)
+    width = int(match["width"][:9] or 0)
+    if width > _WIDEST:
+        raise _refusal(f"{match[0]} is too wide; a width is {_WIDEST} at the most")
     left = "-" in match["flags"]
-    precision = None if match["precision"] is None else int(match["precision"] or 0)
+    precision = None if match["precision"] is None else int(match["precision"][:9] or 0)
 
     def part(message: Message, at: int) -> bytes:
         value = get(message, at)
@@ -186,13 +211,14 @@ def _padded(
 def _json_part(layout: Layout, *, parsed: bool) -> Write:
     def part(message: Message, at: int) -> bytes:
         record = _mosquitto_record(message, at)
-        if parsed:
-            try:
-                record["payload"] = json.loads(message.payload)
-            except (ValueError, RecursionError):
-                note(f"the payload of a message to {message.topic!r} is no JSON, as %J wants it")
-                return b""
-        return layout.json(record)
+        if not parsed:
+            return layout.json(record)
+        try:
+            record["payload"] = parse_json(message.payload)
+            return layout.json(record)  # which may take more levels than to read it
+        except (ValueError, RecursionError):
+            note(f"the payload of a message to {message.topic!r} is no JSON, as %J wants it")
+            return b""
 
     return part
 
