@@ -51,7 +51,13 @@ def build(tree: Path, destination: Path) -> None:
     """Build the documentation of a tree; only when it is whole, it is at its destination."""
     unfinished = destination.with_name(f".{destination.name}")
     shutil.rmtree(unfinished, ignore_errors=True)
-    command = ["make", "docs", f"PYTHON={sys.executable}", f"DOCS={unfinished}"]
+    command = [
+        "make",
+        "--no-print-directory",
+        "docs",
+        f"PYTHON={sys.executable}",
+        f"DOCS={unfinished}",
+    ]
     command.append("SPHINXOPTS=--html-define versions=1")
     done = subprocess.run(command, cwd=tree, check=False, timeout=LONGEST_BUILD)  # noqa: S603
     if done.returncode:

@@ -109,6 +109,6 @@ async def test_what_is_no_reading_ends_nothing(url: str, tmp_path: Path) -> None
                 await client.publish(f"sensors/{sensor}", payload, qos=qos)
             await client.publish(f"sensors/{sensor}", str(qos), qos=qos)
             await program.says(f"reading .*: {sensor} {qos}")
-        assert program.text.count("not stored: ") == 15
+        assert program.text.count(f"not stored: {sensor}: ") == 15
         assert await program.ends(signal.SIGINT) == 0
     assert sums(file, sensor) == [(3, 3.0)]
