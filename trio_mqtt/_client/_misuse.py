@@ -31,9 +31,11 @@ class Block:
 
     def _enter(self) -> None:
         """Refuse to be entered without Trio, or again."""
-        if not trio.lowlevel.in_trio_task():
+        try:
+            trio.lowlevel.current_task()
+        except RuntimeError:
             self._told = True
-            raise RuntimeError(NO_TRIO)
+            raise RuntimeError(NO_TRIO) from None
         if self._entered:
             message = f"this {self._call} was entered before; call it again for another block"
             raise RuntimeError(message)
