@@ -26,8 +26,9 @@ QUICK := tests/packets tests/protocol tests/test_topics.py tests/test_layers.py 
 	tests/client/test_publishing.py tests/client/test_subscribing.py tests/client/test_settling.py
 # What says nothing of the dependencies, or nothing more than other tests, and takes long.
 NOT_AGAIN := --ignore tests/interop --ignore tests/test_benchmarks.py --ignore tests/examples \
+	--ignore tests/packets --ignore tests/protocol --ignore tests/ledger \
 	--ignore tests/test_examples.py --ignore tests/test_migration.py \
-	--ignore tests/test_gateway_page.py --ignore tests/ledger/test_ledger.py \
+	--ignore tests/test_gateway_page.py \
 	$(LONG:%=--ignore=%) $(PROCESSES:%=--ignore=%)
 # The command line as processes; the tests within one process say more of its dependencies.
 PROCESSES := tests/cli/test_mosquitto_scripts.py tests/cli/test_command_line_page.py \

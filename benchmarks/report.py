@@ -69,7 +69,7 @@ def table(measured: Results, works: Sequence[Work], only: str | None = None) -> 
             line = f"  {name:{_NAME - 2}}{cell(measured, work, first, figure):>{_COLUMN}}"
             for other in others:
                 line += f"{cell(measured, work, other, figure):>{_COLUMN}}"
-                line += f"{ratio(measured, work, other, figure):>{_RATIO}}"
+                line += f" {ratio(measured, work, other, figure):>{_RATIO - 1}}"
             yield line
 
 

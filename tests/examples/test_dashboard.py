@@ -90,9 +90,9 @@ async def answer_to(port: int, request: str) -> str:
     """What the dashboard answers to a request of HTTP, whole."""
     with trio.fail_after(LONGEST_RUN):
         async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
-            await stream.send_all(request.replace("\n", "\r\n").encode())
             answer = b""
             with suppress(trio.BrokenResourceError):  # it need not read what it does not want
+                await stream.send_all(request.replace("\n", "\r\n").encode())
                 async for data in stream:
                     answer += data
     return answer.decode()
