@@ -49,7 +49,7 @@ help:  ## this list
 demo: $(VENV)/.demo  ## simulated devices and a live table; MQTT_URL chooses another server
 	@$(BIN)/python examples/demo.py
 
-test: lint types docs package pytest test-lowest  ## everything that must pass
+test: lint types docs package pytest  ## everything that must pass
 
 quick: $(VENV)/.test  ## the tests of a minute, after each change
 	TRIO_MQTT_EXAMPLES=20 $(BIN)/python $(PYTEST) -q $(WORKERS) $(LONG:%=--ignore=%) \
