@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
+import trio
 
 from tests.cli.support import Terminal, mosquitto_pub, mosquitto_sub, new_topic, place, read_line
+from trio_mqtt import Message, open_client
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -95,6 +98,32 @@ def test_the_end_of_what_is_typed_ends_it(url: str) -> None:
     with Terminal("pub", *place(url), "-t", new_topic(), "-l", "-q", "1") as terminal:
         terminal.type("typed\r\x04")
         assert terminal.wait() == 0
+
+
+async def test_request_shows_the_reply(url: str) -> None:
+    topic = new_topic()
+
+    async def shout(request: Message) -> bytes:
+        return request.payload.upper()
+
+    def ask() -> str:
+        with Terminal("request", *place(url), "-t", topic, "-m", "hello") as terminal:
+            assert terminal.wait() == 0
+        return terminal.text
+
+    async with open_client(url) as client, trio.open_nursery() as nursery:
+        await nursery.start(client.serve, topic, shout)
+        assert (await trio.to_thread.run_sync(ask)).splitlines() == ["HELLO"]
+        nursery.cancel_scope.cancel()
+
+
+def test_doctor_and_bench_find_either_server_well(url: str) -> None:
+    with Terminal("doctor", "-L", url) as terminal:
+        assert terminal.wait() == 0
+    assert terminal.text.rstrip().endswith("nothing is wrong")
+    with Terminal("bench", "-L", url, "--messages", "200", "-q", "1") as terminal:
+        assert terminal.wait() == 0
+    assert re.search(r"received +200\b", terminal.text)
 
 
 def test_request_and_broker_end_with_ctrl_c(broker: str) -> None:
