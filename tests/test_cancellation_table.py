@@ -24,7 +24,7 @@ TESTS: Final = {
     "`Client.enqueue`, with durable storage": "test_enqueue_with_durable_storage",
     "`Delivery.wait`": "test_waiting_for_a_delivery",
     "`Publisher.send`": "test_publishing_with_a_full_queue",
-    "The end of an `Client.open_publisher` block": "test_a_publisher",
+    "The end of a `Client.open_publisher` block": "test_a_publisher",
     "`Client.subscribe`, on entry": "test_the_block_of_a_subscription",
     "`Client.subscribe`, on entry, before the first connection": (
         "test_subscribe_before_the_first_connection"
