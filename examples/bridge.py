@@ -9,12 +9,14 @@ without PREFIX. Unless you say otherwise, "plant/#" goes out, "commands/#" comes
 
 QoS, RETAIN and properties are kept. A message is acknowledged where it comes from once the other
 server has it. So while that one is away messages wait: stop either server and see. Only those of
-QoS 0 are dropped. While the bridge is away, both servers keep messages for it, for an hour.
+QoS 0 are dropped then. What the other server refuses is told, and goes no further. While the bridge
+is away, both servers keep messages for it, for an hour.
 
 Nothing goes round in circles: a server does not send back what the bridge has published (No Local),
 and a User Property names the bridges that a message has crossed, in case there are several. Each of
-them has a NAME. QoS 2 is exactly once however often connections break; if the bridge is killed,
-what was under way may come twice. It takes MQTT 5.0. Ctrl-C and SIGTERM end it well.
+them has a NAME. QoS 2 is exactly once however often connections break; if the bridge is killed, or
+told to stop while a server is away, what was under way may come twice. It takes MQTT 5.0. Ctrl-C
+and SIGTERM end it well.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ import signal
 import sys
 from collections import Counter
 from functools import partial
-from typing import Final
+from typing import Final, cast
 
 import trio
 
@@ -84,6 +86,8 @@ class Direction:
             qos=2,
             no_local=True,
             retain_as_published=True,
+            # Not at each start: those who listen at the target would get them again.
+            retain_handling=trio_mqtt.RetainHandling.SEND_IF_NEW,
             overflow="drop_oldest",  # of QoS 0, if they come faster than they go
             ack="manual",
         )
@@ -214,10 +218,19 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def first_of(error: BaseException) -> BaseException:
+    """An error, without the groups that nurseries have put it in."""
+    while isinstance(error, BaseExceptionGroup):
+        error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
+    return error
+
+
 if __name__ == "__main__":
+    status: int | str = 0
     try:
         trio.run(main, parse())
-    except KeyboardInterrupt:
-        sys.exit(130)  # the first Ctrl-C ends it well; this one came behind it
-    except trio_mqtt.MQTTError as failure:
-        sys.exit(f"the bridge has failed: {failure}")
+    except* KeyboardInterrupt:
+        status = 130  # the first Ctrl-C ends it well; this one came behind it
+    except* trio_mqtt.MQTTError as failures:
+        status = f"the bridge has failed: {first_of(failures)}"
+    sys.exit(status)

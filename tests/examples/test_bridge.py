@@ -12,7 +12,7 @@ import pytest
 import trio
 
 import trio_mqtt
-from tests.examples.programs import LONGEST_RUN, Running, running
+from tests.examples.programs import LONGEST_RUN, Running, output_of, running
 from trio_mqtt.testing import FaultyNetwork, Server, open_proxy, open_server
 
 if TYPE_CHECKING:
@@ -151,6 +151,30 @@ async def test_a_bridge_that_is_away_misses_nothing(local: Side, remote: Side) -
             await local.client.publish("plant/1", "after", qos=2)
             received = await receive(at_remote, 2)
     assert [message.text() for message in received] == ["meanwhile", "after"]
+
+
+async def test_what_is_retained_is_passed_on_once_and_not_at_each_start(
+    local: Side, remote: Side
+) -> None:
+    async with remote.client.subscribe("site-1/plant/#", qos=2) as at_remote:
+        await local.client.publish("plant/state", "kept", qos=2, retain=True)
+        async with bridging(local, remote) as bridge:
+            await receive(at_remote, 1)
+            assert await bridge.ends(signal.SIGTERM) == 0
+        async with bridging(local, remote):
+            await local.client.publish("plant/1", "after", qos=2)
+            assert [message.text() for message in await receive(at_remote, 1)] == ["after"]
+    assert remote.server.retained == {"site-1/plant/state": b"kept"}
+
+
+async def test_it_says_which_filter_it_may_not_have(local: Side, remote: Side) -> None:
+    remote.server.authorize_subscribe = lambda _client_id, _request: (
+        trio_mqtt.ReasonCode.NOT_AUTHORIZED
+    )
+    output = await output_of("bridge.py", local.far_url, remote.far_url, status=1)
+    assert "the bridge has failed: " in output
+    assert "site-1/commands/#" in output
+    assert "Traceback" not in output
 
 
 async def test_exactly_once_while_connections_break(local: Side, remote: Side) -> None:
