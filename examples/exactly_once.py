@@ -8,7 +8,8 @@ it again: no reading is missing, none is there twice, and the sums are right. Fo
 kept in the same FILE, readings.db if none is named, and one transaction holds the row, the sum and
 the receipt of the message.
 
-What is no number is told and left out. Look at the FILE at any time, also while this runs:
+What is no number is told and left out, and so is, silently, a retained message from before: it is a
+copy, and comes at each start. Look at the FILE at any time, also while this runs:
 
     sqlite3 readings.db 'SELECT * FROM sensors'
 
@@ -79,6 +80,8 @@ async def ingest(client: trio_mqtt.Client, session: trio_mqtt.Session) -> None:
     async with client.subscribe("sensors/#", qos=2) as messages:
         print(f"storing readings in {FILE}", flush=True)
         async for message in messages:
+            if message.retain:  # a copy that the server keeps, and sends at each start
+                continue
             sensor = message.topic.removeprefix("sensors/")
             try:
                 value = number_in(message)
@@ -109,9 +112,11 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
+    status: int | str = 0
     try:
         trio.run(main)
-    except KeyboardInterrupt:
-        sys.exit(130)  # the first Ctrl-C ends it well; this one came behind it
-    except trio_mqtt.MQTTError as failure:
-        sys.exit(f"the ingest has failed: {failure}")
+    except* KeyboardInterrupt:
+        status = 130  # the first Ctrl-C ends it well; this one came behind it
+    except* trio_mqtt.MQTTError as failures:  # alone, or in a group that the nursery has made
+        status = f"the ingest has failed: {failures.exceptions[0]}"
+    sys.exit(status)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 import trio_mqtt
-from tests.examples.programs import running
+from tests.examples.programs import output_of, running
 from tests.storage.support import query
 
 if TYPE_CHECKING:
@@ -94,6 +94,30 @@ async def test_what_was_stored_in_an_outage_is_not_stored_again(
             assert await program.ends(signal.SIGTERM) == 0
     assert stored(file, sensor) == [*values, COUNT]
     assert sums(file, sensor) == [(COUNT + 1, sum(values) + COUNT)]
+
+
+async def test_a_retained_reading_is_not_stored_again_at_each_start(
+    url: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "readings.db"
+    topic = f"sensors/{tmp_path.name}"
+    async with trio_mqtt.open_client(url) as client:
+        for number in (1, 2, 3):
+            async with running("exactly_once.py", url, str(file)) as program:
+                await program.prints(f"storing readings in {file}")
+                await client.publish(topic, str(number), qos=2, retain=True)
+                await program.says(f"reading .*: {tmp_path.name} {number}")
+                assert await program.ends(signal.SIGTERM) == 0
+        await client.publish(topic, b"", retain=True)
+    assert stored(file, tmp_path.name) == [1, 2, 3]
+
+
+async def test_it_says_that_it_may_not_subscribe(server: Server, tmp_path: Path) -> None:
+    server.authorize_subscribe = lambda _client_id, _request: trio_mqtt.ReasonCode.NOT_AUTHORIZED
+    file = tmp_path / "readings.db"
+    output = await output_of("exactly_once.py", str(server.url), str(file), status=1)
+    assert "the ingest has failed: " in output
+    assert "Traceback" not in output
 
 
 async def test_what_is_no_reading_ends_nothing(url: str, tmp_path: Path) -> None:
