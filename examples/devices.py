@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import os
 import random
 import signal
@@ -35,6 +36,7 @@ from trio_mqtt.events import Connected
 RECONNECT: Final = trio_mqtt.Reconnect(initial="retry", delay=1, max_delay=20)
 KEEP_ALIVE: Final = 30  # seconds
 PATIENCE: Final = 10  # seconds, to send all devices home
+NO_REPLY: Final = (trio_mqtt.PublishRejected, trio_mqtt.PacketTooLarge)
 
 
 class Fleet:
@@ -46,7 +48,7 @@ class Fleet:
     Attributes:
         stopping: is set when the devices are to go home.
         acknowledged: how many readings the server has.
-        refused: how many it did not want.
+        refused: how many readings and answers it did not want.
         answered: how many commands were answered.
         failed: why devices have ended before their time.
         times: what the last readings took to be acknowledged, in seconds.
@@ -151,8 +153,13 @@ class Device:
         async with client.subscribe(f"devices/{self._name}/command", qos=1) as commands:
             async for command in commands:
                 answer = self._carry_out(command.payload.decode(errors="replace").split())
-                if command.response_topic is not None:
+                if command.response_topic is None:
+                    continue
+                try:
                     await command.reply(answer)
+                except NO_REPLY:  # who asks says where to, so no such topic may end a device
+                    self._fleet.refused += 1
+                else:
                     self._fleet.answered += 1
 
     def _carry_out(self, words: list[str]) -> str:
@@ -161,9 +168,12 @@ class Device:
                 return "pong"
             case ["interval", number]:
                 try:
-                    self._interval = min(max(float(number), 0.01), 3600.0)
+                    seconds = float(number)
                 except ValueError:
+                    seconds = math.nan
+                if math.isnan(seconds):  # "nan" is one to float, and none to sleep
                     return f"{number!r} is no number"
+                self._interval = min(max(seconds, 0.01), 3600.0)
                 return f"a reading every {self._interval:g} s"
             case _:
                 return 'the commands are "ping" and "interval SECONDS"'

@@ -78,6 +78,7 @@ async def test_devices_live_and_come_back(
         for command, answer in {
             "ping": "pong",
             "interval soon": "'soon' is no number",
+            "interval nan": "'nan' is no number",
             "dance": 'the commands are "ping" and "interval SECONDS"',
         }.items():
             reply = await client.request("devices/0119/command", command)
@@ -102,3 +103,25 @@ async def test_what_ends_some_devices_does_not_end_the_others(server: Server, ur
         await devices.says("failed +2 devices")
         await devices.says(r" +2 .*0x87 \(not authorized\).*")
         assert await devices.ends(signal.SIGINT) == 0
+
+
+async def test_an_answer_that_may_not_be_published_ends_no_device(server: Server, url: str) -> None:
+    server.authorize_publish = lambda _client_id, publish: (
+        trio_mqtt.ReasonCode.NOT_AUTHORIZED
+        if publish.topic == "secret"
+        else trio_mqtt.ReasonCode.SUCCESS
+    )
+    fleet = (*FLEET, "--count", "3", "--ramp", "0.1")
+    async with (
+        trio_mqtt.open_client(url) as client,
+        running("devices.py", url, *fleet) as devices,
+    ):
+        await devices.says("devices +3 of 3 connected")
+        command = "devices/0001/command"
+        await server.wait_subscribed(command)
+        await client.publish(command, "ping", qos=1, response_topic="secret")
+        await devices.says("under way .* and 1 were refused")
+        await devices.says("failed +0 devices")
+        with trio.fail_after(LONGEST_RUN):
+            assert (await client.request(command, "ping")).text() == "pong"
+        assert await devices.ends(signal.SIGTERM) == 0
