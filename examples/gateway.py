@@ -34,6 +34,7 @@ import trio_mqtt
 from trio_mqtt.events import Connected, Disconnected, PublishFailed
 
 WEEK: Final = 7 * 24 * 60 * 60
+PATIENCE: Final = 2  # seconds, as it is told to stop
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class Gateway:
         self.lost = 0
         self._client = client
         self._root = root
+        self._status = f"{root}/status"
 
     async def run(self, interval: float, report: float) -> None:
         """Do all that it does, until cancelled."""
@@ -99,7 +101,6 @@ class Gateway:
                 )
                 self.taken += 1
             except trio_mqtt.StorageError as error:  # a full disk: others may make room
-                self.lost += 1
                 print(f"a reading of {sensor.name} is lost: {error}", flush=True)
             await trio.sleep_until(start + number * interval)
 
@@ -113,12 +114,15 @@ class Gateway:
                     await self.announce("online")
                 elif isinstance(event, Disconnected):
                     print(f"disconnected: {event.error}", flush=True)
-                elif isinstance(event, PublishFailed):
+                elif isinstance(event, PublishFailed) and event.message.topic != self._status:
                     self.lost += 1
 
     async def announce(self, status: str) -> None:
         """Let others know; behind what waits, so that they hear of the past first."""
-        await self._client.enqueue(f"{self._root}/status", status, qos=1, retain=True)
+        try:
+            await self._client.enqueue(self._status, status, qos=1, retain=True)
+        except trio_mqtt.StorageError as error:
+            print(f"nobody is told that it is {status}: {error}", flush=True)
 
     async def report_often(self, seconds: float) -> None:
         """Report again and again."""
@@ -150,7 +154,7 @@ async def main(options: argparse.Namespace) -> None:
         will=trio_mqtt.Will(topic=f"{root}/status", payload="lost", qos=1, retain=True),
         # A gateway is often up before its network is: it begins to measure all the same.
         reconnect=trio_mqtt.Reconnect(initial="background", max_delay=15),
-        close_timeout=2,  # for what is under way; what does not make it is in the file
+        close_timeout=PATIENCE,  # for what is under way; what does not make it is in the file
         unsupported_properties="leave_out",  # MQTT 3.1.1 has no content_type
     )
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
@@ -160,7 +164,7 @@ async def main(options: argparse.Namespace) -> None:
             await anext(signals)
             nursery.cancel_scope.cancel()
             if client.statistics().connected:
-                with trio.CancelScope(shield=True):
+                with trio.move_on_after(PATIENCE, shield=True):
                     await gateway.announce("offline")
         gateway.report()
         print(f"stopped; what waits is in {options.file}", flush=True)

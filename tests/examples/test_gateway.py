@@ -7,14 +7,21 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 import trio
+from gateway import SENSORS, Gateway
+from trio.testing import wait_all_tasks_blocked
 
 import trio_mqtt
 from tests.examples.programs import LONGEST_RUN, Running, output_of, running
+from trio_mqtt.events import PublishFailed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Sequence
     from pathlib import Path
 
+    import pytest
+
+    from trio_mqtt._storage import Effect
+    from trio_mqtt.abc import Changes
     from trio_mqtt.testing import FaultyNetwork, Server
 
 REPORT: Final = r"(online|offline): (\d+) taken, (\d+) waiting, (\d+) lost"
@@ -138,6 +145,48 @@ async def test_the_queue_is_bounded_and_keeps_the_newest(
     assert first > (full.taken - 30) // 3 - 1  # a third of what was taken is of each sensor
     for numbers in collector.readings.values():
         assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+
+
+class FullAtTimes(trio_mqtt.SQLiteStorage):
+    """A disk that has no room at times."""
+
+    full = False
+
+    def commit_steps(self, steps: Sequence[Changes | Effect[object]]) -> None:
+        if self.full:
+            raise trio_mqtt.StorageError("there is no room left")
+        super().commit_steps(steps)
+
+
+async def test_a_full_disk_ends_nothing_and_each_reading_is_counted_once(
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage = FullAtTimes(tmp_path / "gateway.db")
+    session = trio_mqtt.Session("g", expiry=100, storage=storage)
+    async with (
+        trio_mqtt.open_client(url, session=session) as client,
+        client.events() as events,
+        trio.open_nursery() as nursery,
+    ):
+        under_test = Gateway(client, "gateways/g")
+        nursery.start_soon(under_test.watch)
+        await wait_all_tasks_blocked()
+        storage.full = True
+        await under_test.announce("online")
+        nursery.start_soon(under_test.sample, SENSORS[0], 0.01)
+        failures = 0
+        with trio.fail_after(LONGEST_RUN):
+            while failures < 1 + 5:  # the status, and readings
+                failures += isinstance(await anext(events), PublishFailed)
+        await wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+        storage.full = False
+    printed = capsys.readouterr().out
+    assert printed.startswith("nobody is told that it is online: ")
+    told = printed.count("a reading of temperature is lost: ")
+    assert told >= 5
+    assert abs(under_test.lost - told) <= 1  # the last one may be under way
+    assert under_test.taken == 0
 
 
 async def test_it_says_that_it_may_not_connect(server: Server, url: str, tmp_path: Path) -> None:
