@@ -120,20 +120,22 @@ async def run_method(request: trio_mqtt.Message) -> object:
     raise CallFailed("too-slow", f"it takes more than {LONGEST_CALL} s")
 
 
+async def answer(instance: str, request: trio_mqtt.Message) -> str:
+    """The reply to a request, whatever is wrong with that or with a method."""
+    try:
+        # JSON is made in here: a method may have returned what has none.
+        return json.dumps({"instance": instance, "result": await run_method(request)})
+    except CallFailed as error:
+        code, message = error.code, error.message
+    except Exception:  # a bug in one method: the others are still of use
+        logger.exception("a call of %s failed", request.topic)
+        code, message = "internal-error", "see the log of this instance"
+    return json.dumps({"instance": instance, "error": code, "message": message})
+
+
 async def serve(options: argparse.Namespace) -> str | None:
     """Be an instance until a signal; returns what went wrong."""
-
-    async def answer(request: trio_mqtt.Message) -> str:
-        reply: dict[str, object] = {"instance": options.name}
-        try:
-            reply["result"] = await run_method(request)
-        except CallFailed as error:
-            reply |= {"error": error.code, "message": error.message}
-        except Exception:  # a bug in one method: the others are still of use
-            logger.exception("a call of %s failed", request.topic)
-            reply |= {"error": "internal-error", "message": "see the log of this instance"}
-        return json.dumps(reply)
-
+    handler = partial(answer, options.name)
     # An instance that dies has calls in hand, and the server goes on giving it some until it
     # forgets its Session. So that is soon, and leaving unsubscribes.
     session = trio_mqtt.Session(f"numbers-{options.name}", expiry=5)
@@ -144,7 +146,7 @@ async def serve(options: argparse.Namespace) -> str | None:
             trio.open_nursery() as nursery,
         ):
             try:
-                await nursery.start(partial(client.serve, FILTER, answer, limit=20, keep=False))
+                await nursery.start(partial(client.serve, FILTER, handler, limit=20, keep=False))
             except trio_mqtt.MQTTError as error:
                 return f"cannot serve: {error}"
             print(f"instance {options.name} serves {', '.join(METHODS)}", flush=True)

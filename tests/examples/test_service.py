@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import signal
 from contextlib import AsyncExitStack
@@ -71,6 +72,22 @@ async def test_errors_are_answered_and_end_nothing(url: str) -> None:
             with pytest.raises(service.CallFailed, match=words):
                 await call(client, method, **arguments)
         assert (await call(client, "factorize", number=6))["result"] == [2, 3]
+
+
+async def test_a_result_that_has_no_json_is_an_error_of_that_call(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def ages(_arguments: Arguments) -> object:
+        return {7, 8}
+
+    monkeypatch.setitem(service.METHODS, "ages", ages)
+    options = argparse.Namespace(url=url, name="a")
+    async with trio_mqtt.open_client(url) as client, trio.open_nursery() as nursery:
+        nursery.start_soon(service.serve, options)
+        with pytest.raises(service.CallFailed, match="internal-error: see the log"):
+            await call(client, "ages")
+        assert (await call(client, "factorize", number=6))["result"] == [2, 3]
+        nursery.cancel_scope.cancel()
 
 
 async def test_what_is_no_json_and_wants_no_reply_ends_nothing(url: str) -> None:
