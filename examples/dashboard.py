@@ -49,6 +49,7 @@ GONE: Final = (  # what says that a browser is no more, or is none
     trio.TooSlowError,
     trio_websocket.ConnectionClosed,
     h11.RemoteProtocolError,
+    UnicodeError,  # in what it asks of WebSocket
 )
 
 
@@ -311,9 +312,11 @@ def parse() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
+    status: int | str = 0
     try:
         trio.run(main, parse())
-    except KeyboardInterrupt:
-        sys.exit(130)  # the first Ctrl-C ends it well; this one came behind it
-    except (trio_mqtt.MQTTError, OSError) as failure:
-        sys.exit(f"the dashboard has failed: {failure}")
+    except* KeyboardInterrupt:
+        status = 130  # the first Ctrl-C ends it well; this one came behind it
+    except* (trio_mqtt.MQTTError, OSError) as failures:  # alone, or in a group of the nursery
+        status = f"the dashboard has failed: {failures.exceptions[0]}"
+    sys.exit(status)

@@ -13,7 +13,7 @@ import trio
 import trio_websocket
 
 import trio_mqtt
-from tests.examples.programs import LONGEST_RUN, Running, running
+from tests.examples.programs import LONGEST_RUN, Running, output_of, running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -172,6 +172,13 @@ async def test_it_shows_that_the_server_is_away(far_url: str, network: FaultyNet
         assert await dashboard.ends(signal.SIGINT) == 0
 
 
+async def test_it_says_that_it_may_not_subscribe(server: Server, url: str) -> None:
+    server.authorize_subscribe = lambda _client_id, _request: trio_mqtt.ReasonCode.NOT_AUTHORIZED
+    output = await output_of("dashboard.py", url, "--port", "0", status=1)
+    assert "the dashboard has failed: " in output
+    assert "Traceback" not in output
+
+
 @pytest.mark.parametrize(
     ("request_line", "host", "status"),
     [
@@ -200,6 +207,8 @@ async def test_what_is_no_browser_ends_nothing(url: str) -> None:
         assert await answer_to(port, f"GET /{100_000 * 'x'}") == ""
         async with await trio.open_tcp_stream("127.0.0.1", port):
             pass
+        odd = f"Host: 127.0.0.1:{port}\nUpgrade: websocket\nSec-WebSocket-Protocol: ü"
+        assert await answer_to(port, f"GET /feed HTTP/1.1\n{odd}\n\n") == ""
         async with open_viewer(port) as viewer:
             await viewer.sees_state("^connected")
         assert await dashboard.ends(signal.SIGINT) == 0
