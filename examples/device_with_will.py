@@ -20,6 +20,7 @@ import sys
 import trio
 
 import trio_mqtt
+from trio_mqtt.events import Connected
 
 URL = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("MQTT_URL", "mqtt://localhost:1883")
 SECONDS = float(sys.argv[2]) if len(sys.argv) > 2 else math.inf  # noqa: PLR2004 - the second one
@@ -31,12 +32,15 @@ async def main() -> None:
     """Announce the device, publish readings until told to stop, and say goodbye."""
     will = trio_mqtt.Will(topic=STATUS, payload="dead", qos=1, retain=True)
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async with trio_mqtt.open_client(URL, will=will) as client:
-            await client.publish(STATUS, "online", qos=1, retain=True)
-            print("online", flush=True)
+        async with (
+            trio_mqtt.open_client(URL, will=will) as client,
+            client.events() as events,
+        ):
+            await announce(client)
 
             with trio.move_on_after(SECONDS):
                 async with trio.open_nursery() as nursery:
+                    nursery.start_soon(announce_again, client, events)
                     nursery.start_soon(measure, client)
                     await anext(signals)
                     nursery.cancel_scope.cancel()
@@ -45,6 +49,19 @@ async def main() -> None:
             # block of the client with an exception tells the server to publish the will.
             await client.publish(STATUS, "offline", qos=1, retain=True)
             print("offline", flush=True)
+
+
+async def announce(client: trio_mqtt.Client) -> None:
+    """Say that it is there."""
+    await client.publish(STATUS, "online", qos=1, retain=True)
+    print("online", flush=True)
+
+
+async def announce_again(client: trio_mqtt.Client, events: trio_mqtt.EventStream) -> None:
+    """Say so after each new connection: when the last one broke, the will said otherwise."""
+    async for event in events:
+        if isinstance(event, Connected):
+            await announce(client)
 
 
 async def measure(client: trio_mqtt.Client) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 
 import trio
 
@@ -24,8 +25,11 @@ async def convert(request: trio_mqtt.Message) -> str | None:
         celsius = float(request.text())
     except ValueError as error:
         # An exception that left this function would end the program. What others send is no
-        # reason for that: they get an answer, with a property that tells it from others.
-        await request.reply(f"no number: {error}", user_properties=[("status", "error")])
+        # reason for that: they get an answer, with a property that tells it from others, if they
+        # want one, and to a topic where the server lets this program publish.
+        if request.response_topic is not None:
+            with suppress(trio_mqtt.PublishRejected):
+                await request.reply(f"no number: {error}", user_properties=[("status", "error")])
         return None
     return f"{celsius * 9 / 5 + 32:.1f}"
 

@@ -22,7 +22,7 @@ from tests.examples.programs import (
     running,
 )
 from trio_mqtt import ReasonCode
-from trio_mqtt.testing import Server, ServerLimits, open_server
+from trio_mqtt.testing import Server, ServerLimits, open_proxy, open_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -140,6 +140,19 @@ async def test_device_that_dies(url: str) -> None:
             pass
 
 
+async def test_device_that_loses_its_connection_is_no_longer_dead(server: Server) -> None:
+    assert server.url is not None
+    async with open_proxy(server.url) as network:
+        assert network.url is not None
+        async with running("device_with_will.py", network.url) as program:
+            await program.prints("online")
+            network.cut()
+            await server.wait_published(STATUS, "dead", will=True, within=LONGEST_RUN)
+            await server.wait_published(STATUS, "online", count=2, within=LONGEST_RUN)
+            assert server.retained == {STATUS: b"online"}
+            assert await program.ends(signal.SIGTERM) == 0
+
+
 # -- enhanced authentication ---------------------------------------------------------------------
 
 
@@ -175,6 +188,24 @@ async def test_requester_and_responder(url: str) -> None:
                 "hot: no number: could not convert string to float: 'hot'",
             ]
             assert await output_of("requester.py", url, "37") == "37 °C are 98.6 °F\n"
+        assert await responder.ends(signal.SIGINT) == 0
+
+
+async def test_a_request_that_cannot_be_answered_ends_no_responder(server: Server) -> None:
+    assert server.url is not None
+    server.authorize_publish = lambda _client_id, publish: (
+        ReasonCode.NOT_AUTHORIZED if publish.topic == "secret" else ReasonCode.SUCCESS
+    )
+    async with (
+        running("responder.py", server.url) as responder,
+        trio_mqtt.open_client(server.url) as client,
+    ):
+        await responder.prints("answering requests to convert/fahrenheit")
+        for response_topic in (None, "secret"):
+            await client.publish("convert/fahrenheit", "hot", qos=1, response_topic=response_topic)
+        with trio.fail_after(LONGEST_RUN):
+            reply = await client.request("convert/fahrenheit", "37")
+        assert reply.text() == "98.6"
         assert await responder.ends(signal.SIGINT) == 0
 
 
