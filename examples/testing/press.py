@@ -53,7 +53,11 @@ async def run_press(
         try:
             async with client.subscribe(JOBS, qos=1) as jobs:
                 async for job in jobs:
-                    await press(job.text())
+                    try:
+                        name = job.text()
+                    except UnicodeDecodeError:
+                        continue  # which settles it: else it would end the program at each start
+                    await press(name)
                     await client.publish(DONE, job.payload, qos=2)
         except SubscribeRejected:
             await announce(client, "may not take jobs")

@@ -51,6 +51,16 @@ async def test_a_job_is_done_and_reported(
     assert mqtt_server.retained[STATUS] == b"ready"
 
 
+async def test_what_is_no_text_is_no_job(
+    autojump_clock: MockClock, mqtt_server: Server, pressed: list[str]
+) -> None:
+    await mqtt_server.wait_subscribed(JOBS)
+    mqtt_server.publish(JOBS, b"\xff", qos=1)
+    mqtt_server.publish(JOBS, "lid", qos=1)
+    await mqtt_server.wait_acknowledged(JOBS, count=2)
+    assert pressed == ["lid"]
+
+
 async def test_the_connection_is_lost_while_a_job_is_done(
     autojump_clock: MockClock,
     mqtt_server: Server,
