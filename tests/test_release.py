@@ -281,6 +281,13 @@ def test_a_command_that_fails_is_a_line_with_advice(release: Any, tmp_path: Path
     assert text.startswith("/nowhere/program does not run")
 
 
+def test_nothing_more_is_tried_after_half_a_build(release: Any, tree: Path, tmp_path: Path) -> None:
+    half = release.Release(tree, tmp_path)
+    half.built.mkdir()
+    make_sdist(half.built, ["a.py"])
+    assert list(release.slow_checks(half)) == []
+
+
 def test_what_is_not_committed_is_said_and_not_checked(release: Any, tmp_path: Path) -> None:
     root, directory = tmp_path / "clone", tmp_path / "directory"
     root.mkdir()

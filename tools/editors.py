@@ -104,7 +104,7 @@ def arguments() -> None:
 
 
 def main() -> int:
-    """Say what is not as it should be; the exit status is how much that is."""
+    """Say what is not as it should be; the exit status is 1 if anything is."""
     expected = {n for n, line in enumerate(WRONG.splitlines(), 1) if line.endswith("# wrong")}
     problems: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -122,7 +122,7 @@ def main() -> int:
         problems.append(f"pyright saw {len(symbols)} symbols only")
     for problem in problems:
         print(problem)
-    return len(problems)
+    return 1 if problems else 0  # their number would be 0 again at 256
 
 
 def line(number: int) -> str:

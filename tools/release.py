@@ -4,9 +4,10 @@
     python tools/release.py --quick     # what needs no other environment, about half a minute
 
 "make release-check" and "make package" run it. PYTHONS="/path/to/python3.12 ..." says which Pythons
-are tried, instead of those that are found. Nothing is uploaded or tagged; what passed is in dist/,
-and the commands that a maintainer runs then are printed. A line begins with "ok", with "failed" and
-what to do, or with "not done" and why. The exit status is 1 if a line failed.
+are tried, instead of those that are found. Nothing is uploaded or tagged. If nothing failed, the
+commands that a maintainer runs then are printed, and a release, unlike a version in development, is
+in dist/. A line begins with "ok", with "failed" and what to do, or with "not done" and why. The
+exit status is 1 if a line failed.
 """
 
 from __future__ import annotations
@@ -169,6 +170,11 @@ class Release:
             return path
         raise NotDone("nothing was built")
 
+    @property
+    def is_built(self) -> bool:
+        """Whether there are both distributions."""
+        return all(any(self.built.glob(kind)) for kind in ("*.whl", "*.tar.gz"))
+
     def look_at_descriptions(self) -> str:
         """Whether an index would take them."""
         both = (self.one("*.whl"), self.one("*.tar.gz"))
@@ -266,7 +272,9 @@ def wrong_python(name: str) -> str:
 
 
 def slow_checks(release: Release) -> Iterator[Check]:
-    """What installs, collects and builds pages."""
+    """What installs, collects and builds pages; nothing where the build has failed."""
+    if not release.is_built:
+        return
     yield Check("tests of the sdist", release.collect_tests)
     yield Check("documentation", release.build_documentation)
     names = os.environ.get("PYTHONS", "")
@@ -333,7 +341,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="release-") as name:
         release = Release(ROOT, Path(name), strict=not arguments.quick)
         statuses = [show(check, look(check)) for check in quick_checks(release)]
-        if not arguments.quick and list(release.built.glob("*")):
+        if not arguments.quick:
             checks = list(slow_checks(release))
             with ThreadPoolExecutor(AT_ONCE) as pool:
                 outcomes = pool.map(look, checks)
