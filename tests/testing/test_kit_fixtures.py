@@ -72,7 +72,7 @@ async def test_the_network_may_be_down_in_the_end(
 
 def test_the_example_passes(pytester: pytest.Pytester) -> None:
     shutil.copytree(ROOT / "examples" / "testing", pytester.path, dirs_exist_ok=True)
-    pytester.runpytest_inprocess("-W", "error").assert_outcomes(passed=8)
+    pytester.runpytest_inprocess("-W", "error").assert_outcomes(passed=9)
 
 
 async def test_the_example_is_a_program() -> None:
