@@ -119,15 +119,16 @@ class SubscriptionLost:
 
 @attrs.frozen(kw_only=True)
 class PublishFailed:
-    """A QoS 1 or 2 message was accepted and will not be sent, or not again.
+    """A QoS 1 or 2 message was accepted and will not be sent, or not again, or was refused.
 
     Its publisher gets the error, too, if it waits.
 
     Attributes:
         message: the message.
-        error: why: `SessionLost` if the Server may have it, `MessageDropped` if it expired or its
-            place was needed, `PacketTooLarge` or `FeatureNotSupported` if the Server takes no such
-            message any more, `StorageError` if it could not be stored.
+        error: why: `PublishRejected` if the Server has refused it, `SessionLost` if it may have it,
+            `MessageDropped` if it expired or its place was needed, `PacketTooLarge` or
+            `FeatureNotSupported` if the Server takes no such message any more, `StorageError` if it
+            could not be stored.
     """
 
     message: SentMessage

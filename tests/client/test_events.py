@@ -10,7 +10,7 @@ from trio.testing import wait_all_tasks_blocked
 
 import trio_mqtt
 from tests.client.outages import longest_delays, nth_connection, until, watching
-from trio_mqtt import ConnectFailed, ConnectionLost, ReasonCode, Reconnect
+from trio_mqtt import ConnectFailed, ConnectionLost, PublishRejected, ReasonCode, Reconnect
 from trio_mqtt._client._event_stream import MOST_EVENTS
 from trio_mqtt.events import Connected, Disconnected, PublishFailed
 from trio_mqtt.packets import PubAck, PubRec
@@ -109,6 +109,28 @@ class TestEvents:
             first = await anext(aiter(events))
             assert isinstance(first, PublishFailed)
             assert first.message.payload == b"10"
+
+    @pytest.mark.parametrize("qos", [1, 2])
+    async def test_a_refusal_is_told_to_who_watches_also_if_nobody_waits(
+        self, server: Server, qos: int
+    ) -> None:
+        server.authorize_publish = lambda _client_id, packet: (
+            ReasonCode.SUCCESS if packet.topic == "good" else ReasonCode.QUOTA_EXCEEDED
+        )
+        async with (
+            open_client(connector=server.connect) as client,
+            client.events() as events,
+        ):
+            await client.enqueue("bad", "1", qos=qos)
+            await client.publish("good", "2", qos=qos)
+            with pytest.raises(PublishRejected):
+                await client.publish("bad", "3", qos=qos)
+            found = [await anext(aiter(events)) for _ in range(2)]
+        for event, payload in zip(found, (b"1", b"3"), strict=True):
+            assert isinstance(event, PublishFailed)
+            assert event.message.payload == payload
+            assert isinstance(event.error, PublishRejected)
+            assert event.error.reason_code is ReasonCode.QUOTA_EXCEEDED
 
     async def test_they_end_with_the_client(
         self, server: Server, autojump_clock: MockClock

@@ -339,22 +339,32 @@ def result_of(message: OutgoingMessage, server_name: str) -> PublishResult:
         not acknowledgement.reason_code and acknowledgement.properties is NO_PROPERTIES
     ):
         return ACCEPTED
+    refusal = refusal_of(message, server_name)
+    if refusal is not None:
+        raise refusal
+    properties = acknowledgement.properties
+    return PublishResult(
+        reason_code=acknowledgement.reason_code,
+        reason_string=properties.reason_string,
+        user_properties=properties.user_properties,
+    )
+
+
+def refusal_of(message: OutgoingMessage, server_name: str) -> PublishRejected | None:
+    """The error that says why the Server has refused a message, or None if it has not."""
+    acknowledgement = message.acknowledgement
+    if acknowledgement is None or not acknowledgement.reason_code.is_failure:
+        return None
     reason_code = acknowledgement.reason_code
     properties = acknowledgement.properties
-    if reason_code.is_failure:
-        words = f": {properties.reason_string}" if properties.reason_string else ""
-        text = (
-            f"{server_name} refused the message to {message.topic!r} with "
-            f"{reason_code.describe()}{words}{hint_for(reason_code)}"
-        )
-        raise PublishRejected(
-            text,
-            topic=message.topic,
-            reason_code=reason_code,
-            reason_string=properties.reason_string,
-            user_properties=properties.user_properties,
-        )
-    return PublishResult(
+    words = f": {properties.reason_string}" if properties.reason_string else ""
+    text = (
+        f"{server_name} refused the message to {message.topic!r} with "
+        f"{reason_code.describe()}{words}{hint_for(reason_code)}"
+    )
+    return PublishRejected(
+        text,
+        topic=message.topic,
         reason_code=reason_code,
         reason_string=properties.reason_string,
         user_properties=properties.user_properties,

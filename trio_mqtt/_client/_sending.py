@@ -9,18 +9,20 @@ from typing import TYPE_CHECKING, Final
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from trio_mqtt._client._outgoing import MessageMaker, own_instance
+from trio_mqtt._client._outgoing import MessageMaker, own_instance, refusal_of
 from trio_mqtt._client._requests import check_size, why_not
 from trio_mqtt._client._waiting import Gate, Outcome, Pacer, Wakeup
 from trio_mqtt._errors import MessageDropped, MQTTError, QueueFull
 from trio_mqtt._protocol.exchanges import OutgoingMessage, Request
 from trio_mqtt._protocol.handshakes import SenderState
 from trio_mqtt._protocol.sender import OUTPUT_HIGH_WATER
+from trio_mqtt.events import PublishFailed
 from trio_mqtt.packets import SubAck, Subscribe, UnsubAck, Unsubscribe
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from trio_mqtt._client._event_stream import EventStreams
     from trio_mqtt._client._link import Link
     from trio_mqtt._client._outgoing import Make, Payload
     from trio_mqtt._client._session import Session
@@ -44,6 +46,7 @@ class Sending:
         check_open: raises if the client is closed or has failed.
         changed: called when there may be something to store.
         dropped: is given each message that will not be sent, with the reason.
+        events: who watches.
         start: starts a background task.
 
     Attributes:
@@ -64,6 +67,7 @@ class Sending:
         check_open: Callable[[], None],
         changed: Callable[[], None],
         dropped: Callable[[OutgoingMessage, MQTTError], None],
+        events: EventStreams,
         start: Callable[[Callable[[], Awaitable[None]]], None],
     ) -> None:
         self.published: int = 0
@@ -77,6 +81,7 @@ class Sending:
         self._check_open = check_open
         self._changed = changed
         self._dropped = dropped
+        self._events = events
         self._start = start
         self._sweeping = False
         self._sweep_at = math.inf
@@ -156,6 +161,16 @@ class Sending:
         """Send those who wait for room away."""
         self._queue_gate.close()
         self._output_gate.close()
+
+    def finish(self, message: OutgoingMessage) -> None:
+        """Tell of the end of an exchange; a refusal is an event, too, as nobody may wait for it."""
+        acknowledgement = message.acknowledgement
+        if acknowledgement is not None and acknowledgement.reason_code:  # success is 0, mostly
+            refusal = refusal_of(message, self.server_name)
+            if refusal is not None:
+                self._events.put(PublishFailed(message=message, error=refusal))
+        if message.listener is not None:
+            message.listener(message)
 
     # -- messages that are not sent -----------------------------------------------------------
 

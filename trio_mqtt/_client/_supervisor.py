@@ -125,6 +125,7 @@ class Supervisor:
             check_open=self.check_open,
             changed=self.committer.wake,
             dropped=self._give_up,
+            events=self.deliveries.events,
             start=self._start,
         )
         self.sending._maker.unsupported = options.unsupported_properties
@@ -157,7 +158,7 @@ class Supervisor:
         )
         self._take: Mapping[type, Callable[..., object]] = {
             Message: self.deliveries.deliver,
-            OutgoingMessage: OutgoingMessage.tell,
+            OutgoingMessage: self.sending.finish,
             Request: Request.tell,
             Disconnect: self._disconnected,
             Auth: self.authenticating.received,
