@@ -26,7 +26,8 @@ QUICK := tests/packets tests/protocol tests/test_topics.py tests/test_layers.py 
 	tests/client/test_publishing.py tests/client/test_subscribing.py tests/client/test_settling.py
 # What says nothing of the dependencies, or nothing more than other tests, and takes long.
 NOT_AGAIN := --ignore tests/interop --ignore tests/test_benchmarks.py --ignore tests/examples \
-	--ignore tests/packets --ignore tests/protocol --ignore tests/ledger \
+	--ignore tests/packets --ignore tests/protocol --ignore tests/ledger --ignore tests/storage \
+	--ignore tests/profiles --ignore tests/test_docs.py --ignore tests/test_docs_versions.py \
 	--ignore tests/test_examples.py --ignore tests/test_migration.py \
 	--ignore tests/test_gateway_page.py \
 	$(LONG:%=--ignore=%) $(PROCESSES:%=--ignore=%)
