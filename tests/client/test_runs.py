@@ -128,6 +128,20 @@ async def test_as_many_waiters_are_woken_as_there_are_messages(server: Server, q
         nursery.cancel_scope.cancel()
 
 
+async def test_what_goes_one_by_one_is_looked_at_once(server: Server) -> None:
+    """Or each message would cost as much as there are others behind it."""
+    async with (
+        open_once(connector=server.connect) as client,
+        client.subscribe("a", qos=1, ack="on_receipt"),
+        client.subscribe("b", buffer=1),
+    ):
+        for topic, qos in (("a", 1), ("b", 0)):
+            events: list[Any] = [Message(topic, b"", qos, packet_id=qos) for _ in range(9)]
+            client._deliveries.routes.find(events[0])
+            assert client._deliveries.deliver_run(events, 0) == 0
+            assert [event._arrival for event in events] == [0] * 9
+
+
 async def test_what_is_for_one_subscription_takes_one_step(server: Server) -> None:
     """Or nothing would be gained."""
     async with (

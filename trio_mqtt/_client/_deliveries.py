@@ -188,8 +188,9 @@ class Deliveries:
         if subscription is None:
             return 0
         windowed = first.qos > 0
-        mine = self._receive_maximum - 1 - self._held
-        room = mine if windowed else subscription._room_for(first)
+        room = subscription._room_for(first)
+        if windowed:
+            room = min(room, self._receive_maximum - 1 - self._held)
         arrival = self._arrivals
         run: list[Message] = []
         for message in islice(events, start, start + max(room, 0)):

@@ -18,6 +18,7 @@ from trio_mqtt._client._buffer import Buffer, Overflow
 from trio_mqtt._client._misuse import OnlyAsync
 from trio_mqtt._client._outgoing import own_instance
 from trio_mqtt._enums import ReasonCode
+from trio_mqtt._protocol.identifiers import MOST_IDENTIFIERS
 from trio_mqtt._topics import topic_matches
 
 if TYPE_CHECKING:
@@ -240,18 +241,15 @@ class Subscription(OnlyAsync):
             self._waited_for = bool(self._line)
 
     def _room_for(self, message: Message) -> int:
-        """How many messages like this one of QoS 0 can be put in before it matters how many."""
+        """How many messages like this one can be put in before it matters how many."""
+        if message.qos:
+            return 0 if self._ack == "on_receipt" else MOST_IDENTIFIERS
         return 0 if self._dropping else self._buffer.room_for(message)
 
     def _put_run(self, run: list[Message], *, windowed: bool) -> int:
         """Put several messages in, all of QoS 0 or none; says how many it took of them."""
         buffer = self._buffer
-        if not windowed:
-            count = buffer.put_loose_run(run)
-        elif self._ack == "on_receipt":
-            return 0
-        else:
-            count = buffer.put_windowed_run(run)
+        count = buffer.put_windowed_run(run) if windowed else buffer.put_loose_run(run)
         for message in run:
             message._holder = self
         if self._waited_for and count:
