@@ -450,6 +450,15 @@ def test_a_read_only_file_that_seems_writable(
         assert path.read_bytes() == before
 
 
+def test_a_directory_that_seems_writable(common: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trio_mqtt._storage.places._permits", lambda _path, _mode: True)
+    with unprivileged():
+        (common / "a.db-owner").touch()
+        common.chmod(0o500)
+        with pytest.raises(StorageError, match=r"cannot make .*a\.db: .*Permission denied"):
+            SQLiteStorage(common / "a.db").open(CLIENT)
+
+
 def test_a_lock_that_is_something_else(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     (tmp_path / "a.db-owner").mkdir()

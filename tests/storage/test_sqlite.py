@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 import tempfile
 import threading
 from pathlib import Path
@@ -203,6 +204,44 @@ def test_a_name_is_that_of_the_directory_it_was_given_in(
     storage.close()
     assert (tmp_path / "a.db").exists()
     assert repr(storage) == f"SQLiteStorage({str(tmp_path / 'a.db')!r}, synchronous='FULL')"
+
+
+def permissions(path: Path) -> dict[str, str]:
+    return {
+        name: stat.filemode(path.with_name(name).stat().st_mode)
+        for name in files_of(path)
+        if not name.endswith("-owner")
+    }
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere permissions are no bits of a file")
+@pytest.mark.parametrize("umask", [0o022, 0o000])
+def test_what_it_makes_is_for_its_user_alone(tmp_path: Path, umask: int) -> None:
+    path = tmp_path / "a.db"
+    before = os.umask(umask)
+    try:
+        with opened(path) as storage:
+            storage.commit(many(10))
+            assert permissions(path) == dict.fromkeys(
+                ["a.db", "a.db-shm", "a.db-wal"], "-rw-------"
+            )
+    finally:
+        os.umask(before)
+    assert permissions(path) == {"a.db": "-rw-------"}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere permissions are no bits of a file")
+@pytest.mark.parametrize("content", ["", "a Session"])
+def test_a_file_that_is_there_keeps_its_permissions(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "a.db"
+    if content:
+        make(path)
+    else:
+        path.touch()
+    path.chmod(0o640)
+    with opened(path) as storage:
+        storage.commit(many(10))
+        assert permissions(path) == dict.fromkeys(["a.db", "a.db-shm", "a.db-wal"], "-rw-r-----")
 
 
 def test_arguments_are_checked() -> None:

@@ -1,11 +1,13 @@
 """Where a file can be, and who has it: found out without changing anything.
 
-Nothing here opens the database file but SQLite. Its locks are those of the process: to close a file
-that was opened in another way would drop the locks of every connection of the process to it.
+Nothing here opens a database file that exists but SQLite. Its locks are those of the process: to
+close a file that was opened in another way would drop the locks of every connection of the process
+to it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 from typing import TYPE_CHECKING, Final
@@ -132,6 +134,23 @@ def take_ownership(database: Path) -> sqlite3.Connection:
             ) from error
         raise storage_error(doing, error) from error
     return connection
+
+
+def make_private(database: Path) -> None:
+    """Make the empty file, if there is none, for the program's user alone.
+
+    It is to keep payloads, and SQLite would leave it to the umask who may read them. The files
+    beside it get the permissions that it has.
+
+    Raises:
+        StorageError: it cannot be made.
+    """
+    try:
+        with contextlib.suppress(FileExistsError):
+            # A new file: no connection of the process has a lock to lose by the closing.
+            os.close(os.open(database, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    except OSError as error:
+        raise StorageError(f"cannot make {database}: {error}") from error
 
 
 def has_hot_journal(path: Path) -> bool:

@@ -19,6 +19,7 @@ from trio_mqtt._storage.inspection import all_records, check, identify, inspect
 from trio_mqtt._storage.places import (
     beside,
     find_place,
+    make_private,
     size_of,
     take_ownership,
     uri_of,
@@ -57,8 +58,9 @@ class SQLiteStorage(Storage):
     there may not be noticed.
 
     Args:
-        path: of the file, which is made if there is none. The disk must be of this machine: over
-            a network, locks and fsync are not to be relied on.
+        path: of the file. If there is none it is made, readable for the program's user alone; one
+            that is there keeps its permissions, and may be empty. The disk must be of this
+            machine: over a network, locks and fsync are not to be relied on.
         synchronous: ``"FULL"`` keeps what is committed safe from a loss of power as well;
             ``"NORMAL"`` is faster where fsync is slow, and safe from a crash of the process.
     """
@@ -105,6 +107,7 @@ class SQLiteStorage(Storage):
             owner = take_ownership(path)
             undo.callback(owner.close)
             records = inspect(path, client_id)
+            make_private(path)
             try:
                 connection = _connect(path)
                 undo.callback(connection.close)
