@@ -433,17 +433,18 @@ def test_a_read_only_lock(common: Path) -> None:
         assert "take possession of" in refuse(path)
 
 
+def everything_is_permitted(_path: Path, _mode: int) -> bool:
+    return True
+
+
 def test_a_read_only_file_that_seems_writable(
     common: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def permits(_path: Path, _mode: int) -> bool:
-        return True
-
     path = common / "a.db"
     with unprivileged():
         make(path)
         path.chmod(0o400)
-        monkeypatch.setattr("trio_mqtt._storage.places._permits", permits)
+        monkeypatch.setattr("trio_mqtt._storage.places._permits", everything_is_permitted)
         before = path.read_bytes()
         with pytest.raises(StorageError, match="it is read-only; make it and its directory"):
             SQLiteStorage(path).open(CLIENT)
@@ -451,7 +452,7 @@ def test_a_read_only_file_that_seems_writable(
 
 
 def test_a_directory_that_seems_writable(common: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trio_mqtt._storage.places._permits", lambda _path, _mode: True)
+    monkeypatch.setattr("trio_mqtt._storage.places._permits", everything_is_permitted)
     with unprivileged():
         (common / "a.db-owner").touch()
         common.chmod(0o500)
