@@ -25,7 +25,7 @@ from tests.cli.support import (
 )
 from trio_mqtt import ReasonCode
 from trio_mqtt.packets import Disconnect, PingReq, PubAck, Publish
-from trio_mqtt.testing import After, Faults, open_proxy, open_server
+from trio_mqtt.testing import After, Faults, ServerLimits, open_proxy, open_server
 
 if TYPE_CHECKING:
     import subprocess
@@ -117,7 +117,74 @@ def test_a_signal_ends_it_while_standard_input_says_nothing(
         publisher.send_signal(number)
         assert publisher.wait(LONG) == status
         assert publisher.stderr is not None
-        assert publisher.stderr.read() == b""
+        told = b"trio-mqtt: stopped at line 1 (1 read, 1 acknowledged)\n"
+        assert publisher.stderr.read() == told
+
+
+AS_TEXT = ("-D", "publish", "payload-format-indicator", "1")
+
+
+def test_a_signal_before_the_first_line_needs_no_words(url: str) -> None:
+    with running("pub", *place(url), "-t", "a", "-l", "-q", "1", "-d") as publisher:
+        assert publisher.stderr is not None
+        while b"connected" not in publisher.stderr.readline():
+            pass
+        publisher.send_signal(signal.SIGINT)
+        assert publisher.wait(LONG) == 130
+        assert b"stopped" not in publisher.stderr.read()
+
+
+@pytest.mark.parametrize(
+    ("qos", "data", "options", "status", "told"),
+    [
+        (0, b"1\n2\n\xff\n", AS_TEXT, 2, "3 read, 2 sent"),
+        (1, b"1\n2\n\xff\n", AS_TEXT, 2, "3 read, 2 acknowledged"),
+        (1, b"1\n2\n" + bytes(2000), (), 1, "3 read, 2 acknowledged"),
+    ],
+)
+async def test_a_line_that_cannot_be_sent_is_named(
+    qos: int, data: bytes, options: tuple[str, ...], status: int, told: str
+) -> None:
+    limits = ServerLimits(maximum_packet_size=1000)
+    async with open_server(limits=limits, port=0) as server:
+        arguments = ("-L", f"{server.url}/a", "-l", "-q", str(qos), *options)
+        outcome = await run_in_trio("pub", *arguments, data=data)
+    assert outcome.returncode == status, outcome.stderr
+    assert outcome.stderr.endswith(f"; stopped at line 3 ({told})\n".encode())
+    assert outcome.stderr.count(b"\n") == 1
+
+
+async def test_a_connection_that_is_given_up_says_at_which_line() -> None:
+    async with open_server(port=0) as server:
+        arguments = ("pub", "-L", f"{server.url}/a", "-l", "-q", "1", "--give-up-after", "0.001")
+        process = await trio.to_thread.run_sync(lambda: start(*arguments))
+        assert process.stdin is not None
+        process.stdin.write(b"1\n2\n")
+        process.stdin.flush()
+        with trio.fail_after(LONG):
+            await server.wait_for(
+                lambda entry: isinstance(entry.packet, PubAck) and entry.packet.packet_id == 2
+            )
+        with server.outage():
+            status = await trio.to_thread.run_sync(process.wait, LONG)
+        outcome = await trio.to_thread.run_sync(finish, process)
+    assert status == 1
+    assert outcome.errors.endswith("; stopped at line 2 (2 read, 2 acknowledged)\n")
+
+
+async def test_a_window_of_one_waits_for_each_acknowledgement() -> None:
+    async with open_server(port=0) as server:
+        arguments = ("pub", "-L", f"{server.url}/a", "-l", "-q", "1", "-M", "1", "-k", "1")
+        with server.holding(PubAck):
+            process = await trio.to_thread.run_sync(lambda: start(*arguments))
+            assert process.stdin is not None
+            process.stdin.write(b"1\n2\n3\n")
+            process.stdin.flush()
+            with trio.fail_after(LONG):
+                await server.wait_for(PingReq)
+            server.assert_published("a", count=1)
+        outcome = await trio.to_thread.run_sync(finish, process)
+    assert (outcome.status, outcome.errors) == (0, "")
 
 
 async def run_in_trio(*args: str, data: bytes = b"") -> subprocess.CompletedProcess[bytes]:
@@ -176,7 +243,7 @@ async def test_refused_lines_are_named_and_the_others_go_on() -> None:
     errors = outcome.stderr.decode()
     assert errors.startswith("trio-mqtt: refused: line 2 and 1 more: ")
     assert "0x97 (quota exceeded)" in errors
-    assert errors.endswith("(3 acknowledged)\n")
+    assert errors.endswith("(5 read, 3 acknowledged)\n")
     assert taken == {b"1", b"2", b"3", b"4", b"5"}
 
 
@@ -204,12 +271,13 @@ async def test_lines_without_acknowledgement_are_named_and_a_session_keeps_them(
         arguments = ("pub", "-L", f"{server.url}/a", "-l", "-q", "1", "--close-timeout", "0.5")
         outcome = await stopped_unacknowledged(server, *arguments)
         assert outcome.status == 130
-        assert "trio-mqtt: not acknowledged: line 1 and 2 more; " in outcome.errors
-        assert outcome.errors.endswith("may or may not have got that (0 acknowledged)\n")
+        told = "trio-mqtt: stopped at line 3; not acknowledged: line 1 and 2 more; "
+        assert told in outcome.errors
+        assert outcome.errors.endswith("may or may not have got that (3 read, 0 acknowledged)\n")
         outcome = await stopped_unacknowledged(server, *arguments, *session)
         assert outcome.status == 130
-        assert "trio-mqtt: not acknowledged: line 1 and 2 more; " in outcome.errors
-        assert outcome.errors.endswith("the next run with that sends it (0 acknowledged)\n")
+        assert told in outcome.errors
+        assert outcome.errors.endswith("next run with that sends it (3 read, 0 acknowledged)\n")
         # The next run waits for the acknowledgements, and not only as long as closing may take.
         brief = (*arguments, *session, "--close-timeout", "0.001", "-k", "1")
         seen = server.log[-1]

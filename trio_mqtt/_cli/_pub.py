@@ -10,7 +10,7 @@ import attrs
 import click
 import trio
 
-from trio_mqtt import MQTTError, UnsubscribeRejected
+from trio_mqtt import UnsubscribeRejected
 from trio_mqtt._cli._command import Command, Option, run
 from trio_mqtt._cli._connection import Connection, current_connection
 from trio_mqtt._cli._connection_options import SERVER_OPTIONS, SESSION_OPTIONS, WILL_OPTIONS
@@ -163,7 +163,8 @@ def command(  # noqa: PLR0913 - the options of the command line, each by name
     """Publish messages to a topic.
 
     A message of QoS 1 or 2 counts as published once the server has acknowledged it, which it may
-    do after a reconnection. If the command ends before that, it says which messages these are.
+    do after a reconnection. If the command ends before that, it says which messages these are, and
+    at which one it was stopped.
     """
     check_properties("connect", "publish", "disconnect", "will")
     connection = current_connection()
@@ -193,7 +194,7 @@ def command(  # noqa: PLR0913 - the options of the command line, each by name
 async def _publish(connection: Connection, job: _Job, farewell: dict[str, Any]) -> int:
     """Publish everything, then tell of what was refused or not acknowledged."""
     progress = Progress(job.source.size, shown=job.show_progress)
-    receipts = Receipts(job.window, progress)
+    receipts = Receipts(job.window, progress, job.qos)
     try:
         with progress:
             async with connection.open() as client:
@@ -206,7 +207,7 @@ async def _publish(connection: Connection, job: _Job, farewell: dict[str, Any]) 
                     await _wait_for_session(client)
     except BaseException as error:
         await receipts.collect_rest()
-        summary = receipts.summary(connection.session_file)
+        summary = receipts.summary(connection.session_file, stopped=True)
         if summary is None:
             raise
         if not isinstance(error, Exception):  # Cancelled, or a group of such
@@ -238,12 +239,8 @@ async def _send_all(client: Client, job: _Job, receipts: Receipts) -> None:
         async for item in items:
             if item.begins_again and job.pause:
                 await trio.sleep(job.pause)
-            try:
-                await _send(client, job, receipts, item)
-            except (MQTTError, UnicodeDecodeError) as error:
-                if item.label:
-                    error.add_note(f"at {item.label}")
-                raise
+            receipts.begin(item.label)
+            await _send(client, job, receipts, item)
 
 
 async def _send(client: Client, job: _Job, receipts: Receipts, item: Item) -> None:
