@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,22 @@ async def test_a_full_buffer_stops_the_reader_and_loses_nothing(
         assert messages.statistics().dropped == 0
         await trio.sleep(5)  # reading, now
         assert client.statistics().reading_paused == pytest.approx(5)
+
+
+async def test_the_figures_can_be_had_in_another_thread(
+    autojump_clock: MockClock, server: Server, client: trio_mqtt.Client
+) -> None:
+    # As an exporter of metrics has one, which knows nothing of Trio.
+    with ThreadPoolExecutor(1) as pool:
+        async with client.subscribe("a", buffer=10) as messages:
+            flood(server, 500)
+            await wait_all_tasks_blocked()
+            await trio.sleep(5)
+            while_paused = pool.submit(client.statistics).result(PATIENCE)
+            assert while_paused == client.statistics()
+            assert while_paused.reading_paused == pytest.approx(5)
+            buffered = pool.submit(messages.statistics).result(PATIENCE)
+            assert buffered == messages.statistics()
 
 
 async def test_the_bytes_are_bounded_too(server: Server, client: trio_mqtt.Client) -> None:

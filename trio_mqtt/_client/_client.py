@@ -52,7 +52,8 @@ if TYPE_CHECKING:
 class Client(MadeByOpenClient):
     """A connection to an MQTT Server; made by `open_client`.
 
-    Its methods may be called from any task, inside the block of `open_client`.
+    Its methods may be called from any task, inside the block of `open_client`; `statistics` also
+    from any thread.
     """
 
     def __init__(self, supervisor: Supervisor) -> None:
@@ -73,7 +74,10 @@ class Client(MadeByOpenClient):
         return self._sending.server
 
     def statistics(self) -> ClientStatistics:
-        """Counters and gauges, as of now."""
+        """Counters and gauges, as of now.
+
+        In a thread that is not Trio's each is right, and they may be of different moments.
+        """
         return statistics_of(self._supervisor)
 
     async def wait_connected(self) -> ServerInfo:

@@ -125,7 +125,7 @@ class Subscription(OnlyAsync):
         return dict(self._answers)
 
     def statistics(self) -> SubscriptionStatistics:
-        """Counters and gauges, as of now."""
+        """Counters and gauges, as of now; in any thread, as `Client.statistics`."""
         buffer = self._buffer
         return SubscriptionStatistics(
             received=buffer.received,

@@ -180,7 +180,8 @@ class Supervisor:
     @property
     def connection(self) -> Connection | None:
         """The protocol side of the connection, or None if there is none now."""
-        return None if self._link is None else self._link.connection
+        link = self._link
+        return None if link is None else link.connection
 
     def check_open(self) -> None:
         """Raise if the client has failed or is closed."""

@@ -50,6 +50,7 @@ class Valve:
         self.paused_since: float | None = None
         self.paused: float = 0.0
         self._wakeup = Wakeup()
+        self._clock: trio.abc.Clock | None = None
 
     def __enter__(self) -> None:
         """A task begins to await an answer of the Server."""
@@ -66,10 +67,11 @@ class Valve:
         self.awaited -= 1
 
     def paused_until_now(self) -> float:
-        """How long the reader has been paused in all, in seconds."""
-        if self.paused_since is None:
+        """How long the reader has been paused in all, in seconds; in any thread."""
+        since, clock = self.paused_since, self._clock
+        if since is None or clock is None:
             return self.paused
-        return self.paused + trio.current_time() - self.paused_since
+        return self.paused + clock.current_time() - since
 
     def block(self, blocker: Blocker) -> None:
         """Ask the reader to pause before it reads on."""
@@ -82,6 +84,7 @@ class Valve:
 
     async def wait(self) -> None:
         """Pause while something is full and nobody awaits an answer."""
+        self._clock = trio.lowlevel.current_clock()
         start = self.paused_since = trio.current_time()
         try:
             await self._pause(start)
