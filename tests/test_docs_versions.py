@@ -100,6 +100,26 @@ def test_the_commit_of_a_release_is_no_second_version(repository: Repository) ->
     assert repository.listed() == {"0.9.0": ("newest release", ["index.html", "tutorial.html"])}
 
 
+def test_a_version_without_its_tag_is_no_release(repository: Repository) -> None:
+    repository.is_at("0.9.0", pages="tutorial", tag="v0.9.0")
+    repository.is_at("0.10.0", pages="guide")
+    assert repository.build().returncode == 0
+    assert list(repository.listed().items()) == [
+        ("0.10.0", ("in development", ["guide.html", "index.html"])),
+        ("0.9.0", ("newest release", ["index.html", "tutorial.html"])),
+    ]
+    assert "url=0.9.0/index.html" in (repository.versions / "index.html").read_text()
+
+
+def test_what_was_built_before_the_tag_is_built_again_from_it(repository: Repository) -> None:
+    repository.is_at("0.9.0", pages="draft")
+    assert repository.build().returncode == 0
+    repository.is_at("0.9.0", pages="tutorial", tag="v0.9.0")
+    assert repository.build().stdout.splitlines() == ["0.9.0: from the tag v0.9.0", "0.9.0"]
+    assert repository.listed() == {"0.9.0": ("newest release", ["index.html", "tutorial.html"])}
+    assert repository.build().stdout.splitlines() == ["0.9.0"]
+
+
 def test_what_is_built_stays_and_the_work_tree_is_built_again(repository: Repository) -> None:
     repository.is_at("0.9.0", pages="tutorial", tag="v0.9.0")
     repository.is_at("0.10.0.dev0", pages="guide")

@@ -25,6 +25,8 @@ from packaging.version import Version
 ROOT: Final = Path(__file__).parent.parent
 LONGEST_BUILD: Final = 900.0
 """Seconds for the documentation of one version, installation of what it needs included."""
+SOURCE: Final = "built-from.txt"
+"""Beside the pages: the tag that they were built from, or that it was the work tree."""
 
 
 class Entry(TypedDict):
@@ -47,7 +49,13 @@ def version_of(tree: Path) -> str:
     return str(project["version"])
 
 
-def build(tree: Path, destination: Path) -> None:
+def is_built(destination: Path, tag: str) -> bool:
+    """Whether the documentation of a release is there; that of a work tree before it is not."""
+    source = destination / SOURCE
+    return source.exists() and source.read_text(encoding="utf-8") == tag
+
+
+def build(tree: Path, destination: Path, source: str) -> None:
     """Build the documentation of a tree; only when it is whole, it is at its destination."""
     unfinished = destination.with_name(f".{destination.name}")
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -62,6 +70,7 @@ def build(tree: Path, destination: Path) -> None:
     done = subprocess.run(command, cwd=tree, check=False, timeout=LONGEST_BUILD)  # noqa: S603
     if done.returncode:
         raise SystemExit(f"the documentation of {destination.name} was not built; see above")
+    (unfinished / SOURCE).write_text(source, encoding="utf-8")
     shutil.rmtree(destination, ignore_errors=True)
     unfinished.rename(destination)
 
@@ -74,16 +83,19 @@ def build_release(root: Path, tag: str, destination: Path) -> None:
         try:
             if f"v{version_of(tree)}" != tag:
                 raise SystemExit(f"the tag {tag} is on version {version_of(tree)}")
-            build(tree, destination)
+            build(tree, destination, tag)
         finally:
             git(root, "worktree", "remove", "--force", str(tree))
 
 
-def entries(output: Path, versions: list[str], tree_version: str) -> list[Entry]:
-    """The list of versions, newest first, with the pages that each has."""
-    ordered = sorted(versions, key=Version, reverse=True)
-    releases = [name for name in ordered if not Version(name).is_prerelease]
-    notes = {tree_version: "in development"} if tree_version not in releases else {}
+def entries(output: Path, tagged: list[str], tree_version: str) -> list[Entry]:
+    """The list of versions, newest first, with the pages that each has.
+
+    What has a tag is a release; the version of the work tree is one from then on.
+    """
+    ordered = sorted({*tagged, tree_version}, key=Version, reverse=True)
+    releases = [name for name in ordered if name in tagged and not Version(name).is_prerelease]
+    notes = {tree_version: "in development"} if tree_version not in tagged else {}
     notes |= dict.fromkeys(releases[:1], "newest release")
     return [
         Entry(
@@ -105,16 +117,15 @@ def build_all(root: Path) -> list[str]:
     tags = git(root, "tag", "--list", "v[0-9]*").split()
     versions = [tag.removeprefix("v") for tag in tags]
     for tag, version in zip(tags, versions, strict=True):
-        if not (output / version).exists():
+        if not is_built(output / version, tag):
             print(f"{version}: from the tag {tag}", flush=True)
             build_release(root, tag, output / version)
     tree_version = version_of(root)
     if tree_version not in versions:
         print(f"{tree_version}: from the work tree", flush=True)
-        build(root, output / tree_version)
-        versions.append(tree_version)
+        build(root, output / tree_version, "the work tree")
     for old in output.iterdir():
-        if old.is_dir() and old.name not in versions:
+        if old.is_dir() and old.name not in {*versions, tree_version}:
             shutil.rmtree(old)
     listed = entries(output, versions, tree_version)
     text = json.dumps(listed, indent=1)
