@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from contextlib import ExitStack
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import trio
@@ -91,3 +93,34 @@ async def test_those_that_were_put_off_are_not_kept_until_they_would_have_rung(
         assert len(bell._due) < 100
         await trio.sleep(2)
     assert rung == [("stays", 1)]
+
+
+async def test_other_tasks_get_their_turn_while_many_ring(autojump_clock: MockClock) -> None:
+    rung: list[tuple[str, float]] = []
+    with ExitStack() as alarms:
+        for number in range(100):
+            alarms.enter_context(Alarm(noting(rung, str(number)), 1))
+        await trio.sleep(1)
+        seen = [0]
+        while len(rung) < 100:
+            seen.append(len(rung))
+            await trio.lowlevel.checkpoint()
+        seen.append(100)
+    assert [time for _, time in rung] == [1] * 100
+    assert max(after - before for before, after in pairwise(seen)) <= 16
+
+
+async def test_the_task_ends_though_the_last_is_put_off_while_others_ring(
+    autojump_clock: MockClock,
+) -> None:
+    before = tasks()
+    rung: list[tuple[str, float]] = []
+    with ExitStack() as alarms:
+        for number in range(100):
+            alarms.enter_context(Alarm(noting(rung, str(number)), 1))
+        await trio.sleep(1)
+        while not rung:
+            await trio.lowlevel.checkpoint()
+    await wait_all_tasks_blocked()
+    assert 0 < len(rung) < 100
+    assert tasks() == before

@@ -202,11 +202,11 @@ class TestConnectingAgain:
 
         peer = ScriptedPeer(
             # At the last tick of a common clock before 18, 90 and 54 s have passed.
-            [*accept(20, again=False), ExpectSilence(17.9), Expect(PingReq), Reset()],
-            [*accept(100, again=True), ExpectSilence(89.7), Expect(PingReq), Reset()],
+            [*accept(20, again=False), ExpectSilence(17.7), Expect(PingReq), Reset()],
+            [*accept(100, again=True), ExpectSilence(88.9), Expect(PingReq), Reset()],
             [
                 *accept(None, again=True),
-                ExpectSilence(53.8),
+                ExpectSilence(53.4),
                 Expect(PingReq),
                 Send(PingResp()),
                 *GOODBYE,

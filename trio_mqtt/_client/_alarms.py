@@ -21,6 +21,12 @@ Ring = Callable[[float], float]
 """What is called when an alarm is due; takes the time and returns when it is due again."""
 
 _SPARE: Final = 16
+_AT_ONCE: Final = 8
+"""So many are rung before other tasks get their turn.
+
+Each wakes a task that makes some objects and soon drops them. Were hundreds of them awake at once,
+there would be so many that the garbage collector looks through the whole program, again and again.
+"""
 
 
 class _Bell:
@@ -30,7 +36,6 @@ class _Bell:
         self._due: list[tuple[float, int, Alarm]] = []
         self._number = 0
         self._alarms = 0
-        self._scope = trio.CancelScope()
         self._sleep = trio.CancelScope()
         trio.lowlevel.spawn_system_task(self._run)
 
@@ -46,7 +51,7 @@ class _Bell:
         self._alarms -= 1
         if self._alarms:
             return False
-        self._scope.cancel()
+        self._sleep.cancel()
         return True
 
     def _put(self, alarm: Alarm, time: float) -> None:
@@ -60,16 +65,19 @@ class _Bell:
 
     async def _run(self) -> None:
         due = self._due
-        with self._scope:
-            while True:
-                now = trio.current_time()
-                while due and due[0][0] <= now:
-                    alarm = heappop(due)[2]
-                    if alarm.ring is not None:
-                        self._put(alarm, alarm.ring(now))
-                wake_at = due[0][0] if due else inf
-                with trio.CancelScope(deadline=wake_at) as self._sleep:
-                    await trio.sleep_forever()
+        while self._alarms:
+            now = trio.current_time()
+            for _ in range(_AT_ONCE):
+                if not due or due[0][0] > now:
+                    break
+                alarm = heappop(due)[2]
+                if alarm.ring is not None:
+                    self._put(alarm, alarm.ring(now))
+            else:
+                await trio.lowlevel.checkpoint()
+                continue
+            with trio.CancelScope(deadline=due[0][0] if due else inf) as self._sleep:
+                await trio.sleep_forever()
 
 
 class Alarm:

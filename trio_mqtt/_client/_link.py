@@ -36,7 +36,7 @@ _AT_ONCE: Final = 1024 * 1024
 """So much is given to the stream in one call."""
 _KEEP_ALIVE_SHARE: Final = 0.9
 """The part of the Keep Alive after which PINGREQ goes out, so that it is there in time."""
-_TICKS: Final = 256
+_TICKS: Final = 64
 """Into how many ticks the time between PINGREQs is divided, at least."""
 _FAREWELL_TIMEOUT: Final = 1.0
 _MOST_OUTPUT: Final = 4 * 1024 * 1024
