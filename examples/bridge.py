@@ -1,6 +1,7 @@
 """A bridge between two servers: each gets the other's messages, under topics of its own.
 
     python bridge.py LOCAL REMOTE [--out FILTER ...] [--in FILTER ...] [--prefix PREFIX]
+                                  [--keep-trying SECONDS]
 
 LOCAL and REMOTE are URLs. What is published at LOCAL for a FILTER of --out goes to REMOTE, with
 PREFIX before its topic. What is published at REMOTE for PREFIX and a FILTER of --in goes to LOCAL,
@@ -9,8 +10,9 @@ without PREFIX. Unless you say otherwise, "plant/#" goes out, "commands/#" comes
 
 QoS, RETAIN and properties are kept. A message is acknowledged where it comes from once the other
 server has it. So while that one is away messages wait: stop either server and see. Only those of
-QoS 0 are dropped then. What the other server refuses is told, and goes no further. While the bridge
-is away, both servers keep messages for it, for an hour.
+QoS 0 are dropped then. What the other server refuses is told, and goes no further; only what is
+beyond a quota is tried again, for ten minutes or as long as --keep-trying says, and may so come
+behind later ones. While the bridge is away, both servers keep messages for it, for an hour.
 
 Nothing goes round in circles: a server does not send back what the bridge has published (No Local),
 and a User Property names the bridges that a message has crossed, in case there are several. Each of
@@ -36,6 +38,7 @@ from trio_mqtt.events import Connected, Disconnected
 CROSSED: Final = "crossed-bridge"
 HOUR: Final = 60 * 60
 PATIENCE: Final = 5  # seconds, for what is under way as it is told to stop
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 30.0  # seconds before what was beyond a quota is tried again
 NOT_TAKEN: Final = (
     trio_mqtt.PublishRejected,
     trio_mqtt.MessageDropped,  # it has expired
@@ -52,6 +55,7 @@ class Direction:
         name: that of the bridge.
         source: where messages come from.
         target: where they go.
+        keep_trying: for how long what is beyond a quota is tried again, in seconds.
         remove: what their topics begin with there.
         add: what they begin with here.
 
@@ -67,6 +71,7 @@ class Direction:
         source: trio_mqtt.Client,
         target: trio_mqtt.Client,
         filters: list[str],
+        keep_trying: float,
         remove: str = "",
         add: str = "",
     ) -> None:
@@ -76,6 +81,7 @@ class Direction:
         self._source = source
         self._target = target
         self._filters = [remove + topic_filter for topic_filter in filters]
+        self._keep_trying = keep_trying
         self._remove = remove
         self._add = add
 
@@ -104,7 +110,9 @@ class Direction:
                     else:
                         under_way.start_soon(self._settle, message, delivery)
 
-    async def _hand_over(self, message: trio_mqtt.Message) -> trio_mqtt.Delivery | None:
+    async def _hand_over(
+        self, message: trio_mqtt.Message, age: float = 0
+    ) -> trio_mqtt.Delivery | None:
         """Give a message to the session of the target; None if it goes no further."""
         if (CROSSED, self._name) in message.user_properties:
             self.counts["in a circle"] += 1
@@ -115,7 +123,7 @@ class Direction:
             content_type=message.content_type,
             response_topic=message.response_topic and self._translate(message.response_topic),
             correlation_data=message.correlation_data,
-            message_expiry=message.message_expiry,
+            message_expiry=message.message_expiry and max(message.message_expiry - int(age), 1),
             user_properties=[*message.user_properties, (CROSSED, self._name)],
         )
         if message.qos:
@@ -136,15 +144,39 @@ class Direction:
         """Acknowledge a message once the target has it."""
         try:
             if delivery is not None:
-                await delivery.wait()
+                await self._complete(message, delivery)
                 self.counts["passed on"] += 1
         except NOT_TAKEN as error:
             self._give_up(message, error)
         else:
             message.ack()
 
+    async def _complete(
+        self, message: trio_mqtt.Message, delivery: trio_mqtt.Delivery | None
+    ) -> None:
+        """Wait until the target has a message, which may have to come again for its quota.
+
+        Meanwhile the source gets no acknowledgement of later ones either, and so sends no more than
+        it may have unacknowledged: what is too fast slows down.
+        """
+        began, pause = trio.current_time(), FIRST_PAUSE
+        while delivery is not None:
+            try:
+                await delivery.wait()
+            except trio_mqtt.PublishRejected as error:
+                waited = trio.current_time() - began
+                is_quota = error.reason_code == trio_mqtt.ReasonCode.QUOTA_EXCEEDED
+                if not is_quota or waited >= self._keep_trying:
+                    raise
+            else:
+                return
+            self.counts["over quota"] += 1
+            await trio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+            delivery = await self._hand_over(message, trio.current_time() - began)
+
     def _give_up(self, message: trio_mqtt.Message, error: trio_mqtt.MQTTError) -> None:
-        """The target will not take it later, either, so it must not hold up the others."""
+        """The target will hardly take it later, so it must not hold up the others."""
         self.counts["not taken"] += 1
         print(f"not passed on: {error}", flush=True)
         if message.qos:
@@ -187,7 +219,7 @@ async def main(options: argparse.Namespace) -> None:
         ):
             watching.start_soon(watch, "local", local)
             watching.start_soon(watch, "remote", remote)
-            new = partial(Direction, name=options.name)
+            new = partial(Direction, name=options.name, keep_trying=options.keep_trying)
             prefix = options.prefix
             directions = {
                 "out": new(source=local, target=remote, filters=options.outward, add=prefix),
@@ -214,6 +246,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--out", dest="outward", nargs="+", default=["plant/#"])
     parser.add_argument("--in", dest="inward", nargs="+", default=["commands/#"])
     parser.add_argument("--prefix", default="site-1/", help="of topics at REMOTE")
+    parser.add_argument("--keep-trying", type=float, default=600.0, metavar="SECONDS")
     parser.add_argument("--name", default="bridge", help="its own, unlike that of other bridges")
     return parser.parse_args()
 

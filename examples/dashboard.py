@@ -40,6 +40,7 @@ MOST_TOPICS: Final = 200
 MOST_VIEWERS: Final = 50
 CURVE: Final = 60  # values
 LONGEST_TEXT: Final = 120  # characters
+LARGEST_PACKET: Final = 256 * 1024  # bytes; a server of MQTT 5.0 leaves out what has more
 LARGEST: Final = 1e300  # more is no measurement, and NaN and infinity are no JSON
 PAUSE: Final = 0.2  # seconds between two messages to a viewer
 PATIENCE: Final = 30  # seconds for a viewer to take one
@@ -290,7 +291,9 @@ async def main(options: argparse.Namespace) -> None:
     port: int = listeners[0].socket.getsockname()[1]
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with (
-            trio_mqtt.open_client(options.url, reconnect=reconnect) as client,
+            trio_mqtt.open_client(
+                options.url, reconnect=reconnect, maximum_packet_size=LARGEST_PACKET
+            ) as client,
             trio.open_nursery() as nursery,
         ):
             nursery.start_soon(watch, board, client)

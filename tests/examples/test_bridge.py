@@ -18,6 +18,8 @@ from trio_mqtt.testing import FaultyNetwork, Server, open_proxy, open_server
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from trio_mqtt.packets import Publish
+
 
 @attrs.frozen
 class Side:
@@ -255,3 +257,38 @@ async def test_what_the_target_refuses_holds_up_nothing(local: Side, remote: Sid
             await local.server.wait_until(
                 lambda: local.server.sessions["bridge-local"].inflight == 0
             )
+
+
+async def test_what_is_beyond_a_quota_is_tried_again(local: Side, remote: Side) -> None:
+    left = 3
+
+    def authorize(_client: str, publish: Publish) -> trio_mqtt.ReasonCode:
+        nonlocal left
+        if publish.topic.endswith("hungry") and left > 0:
+            left -= 1
+            return trio_mqtt.ReasonCode.QUOTA_EXCEEDED
+        return trio_mqtt.ReasonCode.SUCCESS
+
+    remote.server.authorize_publish = authorize
+    async with (
+        remote.client.subscribe("site-1/plant/#", qos=2) as at_remote,
+        bridging(local, remote) as bridge,
+    ):
+        await local.client.publish("plant/hungry", "1", qos=2, message_expiry=100)
+        (message,) = await receive(at_remote, 1)
+        assert (message.topic, message.text()) == ("site-1/plant/hungry", "1")
+        assert message.message_expiry in range(90, 101)
+        await local.server.wait_acknowledged("plant/hungry", within=LONGEST_RUN)
+        assert await bridge.ends(signal.SIGTERM) == 0
+        await bridge.prints("out: 3 over quota, 1 passed on")
+
+
+async def test_it_does_not_try_for_ever(local: Side, remote: Side) -> None:
+    remote.server.authorize_publish = lambda _client_id, _publish: (
+        trio_mqtt.ReasonCode.QUOTA_EXCEEDED
+    )
+    async with bridging(local, remote, "--keep-trying", "0.2") as bridge:
+        await local.client.publish("plant/hungry", qos=1)
+        await bridge.says("not passed on: .*quota exceeded.*")
+        assert await bridge.ends(signal.SIGTERM) == 0
+        await bridge.says("out: .*1 not taken")

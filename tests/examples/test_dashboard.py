@@ -98,6 +98,21 @@ async def answer_to(port: int, request: str) -> str:
     return answer.decode()
 
 
+async def test_what_is_too_large_to_look_at_is_left_out(server: Server, url: str) -> None:
+    async with (
+        trio_mqtt.open_client(url) as client,
+        running("dashboard.py", url, "--port", "0") as dashboard,
+    ):
+        port = await started(dashboard)
+        await subscribed(server)
+        async with open_viewer(port) as viewer:
+            await client.publish("plant/picture", bytes(300_000), qos=1)
+            await client.publish("plant/temperature", "20.5", qos=1)
+            await viewer.sees("plant/temperature", "20.5")
+            assert "plant/picture" not in viewer.rows
+            assert viewer.state == f"connected to {url}"
+
+
 async def test_viewers_see_what_is_published(server: Server, url: str) -> None:
     async with (
         trio_mqtt.open_client(url) as client,
