@@ -29,6 +29,7 @@ import trio
 import trio_mqtt
 from tests.transports.proxies import Proxy, open_test_proxy
 from tests.transports.support import CA, demanding_context, encrypted_key, open_tls_server
+from tools.distributions import UNRELEASED
 from trio_mqtt.testing import open_server
 
 ROOT: Final = Path(__file__).parent.parent
@@ -42,6 +43,7 @@ PUBLIC_MODULES: Final = (
     "trio_mqtt.testing",
 )
 LONGEST_RUN: Final = 20.0
+FROM_AN_INDEX: Final = re.compile(r"pip install [^\n]*\btrio-mqtt\b(?!\[)")
 
 INTRODUCTION: Final = re.compile(r"\s*(It prints:?|输出：)?\s*")  # noqa: RUF001 - Chinese
 LOCALHOST: Final = re.compile(r"mqtt://localhost(:1883)?\b")
@@ -149,6 +151,13 @@ def test_what_a_page_shows_at_a_prompt_is_what_happens(page: Path) -> None:
     report: list[str] = []
     doctest.DocTestRunner().run(test, out=report.append)
     assert report == []
+
+
+def test_before_the_first_release_no_page_takes_the_library_from_an_index() -> None:
+    """An extra, as in 'trio-mqtt[cli]', adds to what is installed, wherever that came from."""
+    texts = {page.name: page.read_text() for page in PAGES}
+    if UNRELEASED.search(texts["README.md"]):
+        assert [name for name, text in texts.items() if FROM_AN_INDEX.search(text)] == []
 
 
 RST_SAMPLE: Final = """
