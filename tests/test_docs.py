@@ -43,7 +43,7 @@ PUBLIC_MODULES: Final = (
     "trio_mqtt.testing",
 )
 LONGEST_RUN: Final = 20.0
-FROM_AN_INDEX: Final = re.compile(r"pip install [^\n]*\btrio-mqtt\b(?!\[)")
+FROM_AN_INDEX: Final = re.compile(r"pip install [^\n`]*\btrio-mqtt\b(?!\[)")
 
 INTRODUCTION: Final = re.compile(r"\s*(It prints:?|输出：)?\s*")  # noqa: RUF001 - Chinese
 LOCALHOST: Final = re.compile(r"mqtt://localhost(:1883)?\b")
