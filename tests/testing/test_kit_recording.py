@@ -305,6 +305,36 @@ async def test_a_connection_that_is_lost_inside_a_handshake(
             assert peer.connections == 2
 
 
+async def test_a_client_that_is_early_has_its_pings_answered(autojump_clock: MockClock) -> None:
+    """What it sends stands before its PINGREQs, and is not looked at before its time."""
+    async with (
+        open_server() as server,
+        open_network(server.connect) as network,
+        open_client(connector=server.connect) as other,
+    ):
+        recording = network.record()
+        async with (
+            open_client(connector=network.connect, protocol=MQTT_3_1_1) as client,
+            client.subscribe("jobs") as jobs,
+        ):
+            await trio.sleep(500)
+            await other.publish("jobs")
+            await jobs.receive()
+            await client.publish("done", bytes(300))
+            await client.publish("done", "too")
+    async with (
+        replaying(recording) as peer,
+        open_client(connector=peer.connect, protocol=MQTT_3_1_1) as client,
+        client.subscribe("jobs") as jobs,
+    ):
+        start = trio.current_time()
+        await client.publish("done", bytes(300))
+        await client.publish("done", "too")
+        await jobs.receive()
+        assert trio.current_time() - start == pytest.approx(500)
+        assert client.statistics().connections == 1
+
+
 async def test_other_identifiers_are_the_same_in_themselves(autojump_clock: MockClock) -> None:
     """The client's PUBLISH has another Packet Identifier than in the recording."""
     async with open_server() as server, open_network(server.connect) as network:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import reprlib
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
 
-from trio_mqtt._enums import MQTT_5, PacketType, Protocol
+from trio_mqtt._enums import MQTT_5, Protocol
 from trio_mqtt._errors import RemoteProtocolError
-from trio_mqtt.packets import Packet, PacketReader, PingResp, encode
+from trio_mqtt.packets import Packet, PacketReader, PingReq, PingResp, encode
 from trio_mqtt.testing._memory import MemoryStream, reset_stream
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 _READ_SIZE = 64 * 1024
 _MOST_LENGTH_BYTES = 4
+_MOST_HEADER = 1 + _MOST_LENGTH_BYTES
+_PINGREQ = b"\xc0\x00"
 _CONTINUES = 0x80
 
 
@@ -97,13 +100,17 @@ class Dialogue:
         return packet
 
     async def pause(self, seconds: float) -> None:
-        """Wait so long, and answer each PINGREQ that comes before any other packet."""
+        """Wait so long, and answer each PINGREQ; other packets are left for the steps to come."""
+        start = 0  # of the first packet that was not looked at
         with trio.move_on_after(seconds):
-            while await self._fill(self._has_packet, math.inf):
-                if self._data[0] >> 4 != PacketType.PINGREQ:
-                    break
-                await self.read_packet()
-                await self.send(PingResp())
+            while await self._fill(partial(self._has_packet, start), math.inf):
+                end = self._end_of_packet(start)
+                if self._data[start:end] == _PINGREQ:
+                    del self._data[start:end]
+                    self.received.append(PingReq())
+                    await self.send(PingResp())
+                else:
+                    start = end or start
             await trio.sleep_forever()
 
     async def read_bytes(self, size: int) -> bytes:
@@ -134,9 +141,15 @@ class Dialogue:
         self.closed = True
         await reset_stream(self._stream)
 
-    def _has_packet(self) -> bool:
-        size = packet_size(self._data)
-        return size is not None and len(self._data) >= size
+    def _has_packet(self, start: int = 0) -> bool:
+        return self._end_of_packet(start) is not None
+
+    def _end_of_packet(self, start: int) -> int | None:
+        """Where the packet that begins there ends; None if it is not here yet."""
+        size = packet_size(self._data[start : start + _MOST_HEADER])
+        if size is None or len(self._data) < start + size:
+            return None
+        return start + size
 
     async def cut(self, *, reset: bool) -> None:
         """Break the connection as a network does: in memory, behind what was sent."""
