@@ -105,7 +105,7 @@ class Dialogue:
         with trio.move_on_after(seconds):
             while await self._fill(partial(self._has_packet, start), math.inf):
                 end = self._end_of_packet(start)
-                if self._data[start:end] == _PINGREQ:
+                if self._data.startswith(_PINGREQ, start):
                     del self._data[start:end]
                     self.received.append(PingReq())
                     await self.send(PingResp())
