@@ -8,16 +8,16 @@ import subprocess
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-import pytest
-
 from tests.interop.servers.installing import find_program, packages_of, run
 from tests.interop.servers.kind import (
+    ANY_PATH,
     PASSWORD,
     TRANSPORTS,
     USERNAME,
     Deviation,
     Running,
     ServerKind,
+    by_transport,
 )
 from tests.interop.servers.process import Command, run_process
 from trio_mqtt import MQTT_3_1_1
@@ -84,10 +84,7 @@ def _run(place: Path, directory: Path, certificates: Certificates) -> Generator[
     with run_process(len(TRANSPORTS), make, directory / "log") as (process, ports):
         yield Running(
             version=_version(place, "aedes"),
-            ports={
-                (transport, MQTT_3_1_1): port
-                for transport, port in zip(TRANSPORTS, ports, strict=True)
-            },
+            ports=by_transport(ports, [MQTT_3_1_1]),
             restart=process.restart,
         )
 
@@ -101,12 +98,7 @@ AEDES: Final = ServerKind(
     run=_run,
     absent="It speaks MQTT 3.1.1 alone.",
     deviations=(
-        Deviation(
-            check="unknown_path",
-            transports=("ws", "wss"),
-            reason="It takes WebSocket connections to any path.",
-            error=pytest.fail.Exception,
-        ),
+        ANY_PATH,
         Deviation(
             check="restart_keeps",
             reason="It keeps Sessions and retained messages in memory alone.",

@@ -19,6 +19,7 @@ from tests.interop.servers.kind import (
     Deviation,
     Running,
     ServerKind,
+    by_transport,
 )
 from tests.interop.servers.process import Command, run_process
 from tests.servers import stop
@@ -121,11 +122,7 @@ def _run(_place: Path, directory: Path, certificates: Certificates) -> Generator
     with run_process(len(TRANSPORTS), make, directory / "log") as (process, ports):
         yield Running(
             version=package_version(PACKAGE),
-            ports={
-                (transport, protocol): port
-                for transport, port in zip(TRANSPORTS, ports, strict=True)
-                for protocol in PROTOCOLS
-            },
+            ports=by_transport(ports),
             restart=process.restart,
             username=f"{USERNAME}@{HOST}",
         )

@@ -27,6 +27,7 @@ from tests.interop.servers.kind import (
     USERNAME,
     Running,
     ServerKind,
+    by_transport,
 )
 from tests.interop.servers.process import Command, run_process
 from tests.servers import stop
@@ -141,11 +142,7 @@ def _run(place: Path, directory: Path, certificates: Certificates) -> Generator[
     with run_process(len(TRANSPORTS), make, directory / "log") as (process, ports):
         yield Running(
             version=_version(built),
-            ports={
-                (transport, protocol): port
-                for transport, port in zip(TRANSPORTS, ports, strict=True)
-                for protocol in PROTOCOLS
-            },
+            ports=by_transport(ports),
             restart=process.restart,
         )
 

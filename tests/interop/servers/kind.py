@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Literal
 
 import attrs
+import pytest
 
 from trio_mqtt import MQTT_3_1_1, MQTT_5
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -102,6 +103,25 @@ class Deviation:
             and protocol in self.protocols
             and all(case.get(name) in values for name, values in self.cases.items())
         )
+
+
+ANY_PATH: Final = Deviation(
+    check="unknown_path",
+    transports=("ws", "wss"),
+    reason="It takes WebSocket connections to any path.",
+    error=pytest.fail.Exception,
+)
+
+
+def by_transport(
+    ports: Sequence[int], protocols: Sequence[Protocol] = PROTOCOLS
+) -> dict[tuple[Transport, Protocol], int]:
+    """The ports of a server that has one for each transport, in their order, for all versions."""
+    return {
+        (transport, protocol): port
+        for transport, port in zip(TRANSPORTS, ports, strict=True)
+        for protocol in protocols
+    }
 
 
 @attrs.frozen(kw_only=True, eq=False)

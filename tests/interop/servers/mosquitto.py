@@ -6,11 +6,11 @@ import subprocess
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-import pytest
 import trio
 
 from tests.interop.servers.installing import find_program
 from tests.interop.servers.kind import (
+    ANY_PATH,
     PASSWORD,
     PROTOCOLS,
     TRANSPORTS,
@@ -18,6 +18,7 @@ from tests.interop.servers.kind import (
     Deviation,
     Running,
     ServerKind,
+    by_transport,
 )
 from tests.interop.servers.process import Command, run_process
 from tests.servers import find_mosquitto
@@ -85,11 +86,7 @@ def _run(_place: Path, directory: Path, certificates: Certificates) -> Generator
     with run_process(len(settings), make, directory / "log") as (process, ports):
         yield Running(
             version=_version(),
-            ports={
-                (transport, protocol): port
-                for transport, port in zip(TRANSPORTS, ports, strict=True)
-                for protocol in PROTOCOLS
-            },
+            ports=by_transport(ports),
             restart=process.restart,
         )
 
@@ -109,12 +106,7 @@ MOSQUITTO: Final = ServerKind(
             "(as of 2.0.11).",
             error=AssertionError,
         ),
-        Deviation(
-            check="unknown_path",
-            transports=("ws", "wss"),
-            reason="It takes WebSocket connections to any path.",
-            error=pytest.fail.Exception,
-        ),
+        ANY_PATH,
         Deviation(
             check="payloads_in",
             transports=("ws", "wss"),

@@ -21,6 +21,7 @@ from tests.interop.servers.kind import (
     Deviation,
     Running,
     ServerKind,
+    by_transport,
 )
 from tests.interop.servers.process import Command, run_process
 from tests.servers import stop
@@ -206,11 +207,7 @@ def _run(place: Path, directory: Path, certificates: Certificates) -> Generator[
         with run_process(5, make, directory / "log") as (process, ports):
             yield Running(
                 version=package_version(PACKAGE, root),
-                ports={
-                    (transport, protocol): port
-                    for transport, port in zip(TRANSPORTS, ports[1:], strict=True)
-                    for protocol in PROTOCOLS
-                },
+                ports=by_transport(ports[1:]),
                 restart=process.restart,
             )
 

@@ -8,11 +8,11 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-import pytest
 import trio
 
 from tests.interop.servers.installing import run
 from tests.interop.servers.kind import (
+    ANY_PATH,
     PASSWORD,
     PROTOCOLS,
     USERNAME,
@@ -162,12 +162,7 @@ RUMQTTD: Final = ServerKind(
             )
             for check in ("wrong_password", "unknown_user")
         ),
-        Deviation(
-            check="unknown_path",
-            transports=("ws", "wss"),
-            reason="It takes WebSocket connections to any path.",
-            error=pytest.fail.Exception,
-        ),
+        ANY_PATH,
         Deviation(
             check="takeover_is_told",
             reason="It closes the connection of a client that is taken over without DISCONNECT.",
