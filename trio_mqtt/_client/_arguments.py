@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, cast
 
-from trio_mqtt._checks import check_callable, check_choice, check_kind
+import attrs
+
+from trio_mqtt._checks import call, check_callable, check_choice, check_kind
 from trio_mqtt._client._options import Will
 from trio_mqtt._client._reconnecting import Reconnect
 from trio_mqtt._client._session import Session
 from trio_mqtt._enums import Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from trio_mqtt._client._itinerary import Place
     from trio_mqtt._client._options import Credentials
 
 _KINDS: Final[dict[str, tuple[type | tuple[type, ...], str]]] = {
@@ -34,8 +39,8 @@ def check_arguments(
         ValueError: `on_session_lost` is none of its words.
     """
     for name, value in given.items():
-        kinds, what = _KINDS[name]
-        check_kind(name, value, kinds, what)
+        if value is not None:
+            check_kind(name, value, *_KINDS[name])
     function = "a function that returns an asynchronous context manager of a byte stream"
     check_callable("connector", connector, function)
     function = "an asynchronous function that returns user name and password"
@@ -56,3 +61,31 @@ def check_credentials(made: Credentials) -> Credentials:
     for name, value in zip(("username", "password"), made, strict=True):
         check_kind(f"the {name} that `credentials` made", value, *_KINDS[name])
     return made
+
+
+@attrs.frozen
+class CredentialsSource:
+    """Where User Name and Password come from, at each attempt.
+
+    Attributes:
+        username: what the caller gave for all attempts, or None for what the URL says.
+        password: likewise.
+        make: what makes both, in place of them, or None.
+    """
+
+    username: str | None = attrs.field(repr=False)
+    password: str | bytes | None = attrs.field(repr=False)
+    make: Callable[[], Awaitable[Credentials]] | None = attrs.field(repr=False)
+
+    async def find(self, place: Place) -> Credentials:
+        """Those for this attempt.
+
+        Raises:
+            TypeError: the callable made something else.
+        """
+        if self.make is not None:
+            return check_credentials(await call("credentials", self.make))
+        return (
+            place.username if self.username is None else self.username,
+            place.password if self.password is None else self.password,
+        )

@@ -62,7 +62,7 @@ class Committer:
         self._attempts = 0
         self._line = trio.lowlevel.ParkingLot()
         self._closing = False
-        self._ended = False
+        self._ended = session._state.journal is None  # there is nothing to do, and no task
 
     @property
     def journal(self) -> Journal | None:
@@ -73,6 +73,11 @@ class Committer:
     def has_ended(self) -> bool:
         """Whether nothing is committed any more."""
         return self._ended
+
+    def start(self, nursery: trio.Nursery) -> None:
+        """Start the task, if there can be anything to do."""
+        if not self._ended:
+            nursery.start_soon(self.run)
 
     @enable_ki_protection
     async def run(self) -> None:
@@ -174,6 +179,8 @@ class Committer:
 
     async def close(self) -> None:
         """Commit what is left and end; not cancellable, since it is one commit."""
+        if self._ended:
+            return
         with trio.CancelScope(shield=True):
             self._closing = True
             self.wake()

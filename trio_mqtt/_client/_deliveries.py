@@ -132,7 +132,8 @@ class Deliveries:
                 Filters that an earlier run of the program has subscribed.
         """
         self._receiver = self._watch.receiver = connection.receiver
-        self._watch.begin()
+        if self._held:
+            self._watch.begin()
         self._overruns = 0
         if first or not connection.resumed:
             self._foreign = connection.resumed

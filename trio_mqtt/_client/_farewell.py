@@ -43,6 +43,8 @@ REASON_CODES: Final = frozenset(
     )
 )
 """What a Client may say (3.14.2.1)."""
+_ENDS: Final = Properties(session_expiry_interval=0)
+"""What nearly every client says: its Session ends with the connection."""
 _logger = logging.getLogger("trio_mqtt")
 
 
@@ -137,4 +139,6 @@ def last_packet(
     if session._discarded or (session._ephemeral and expiry is None):
         # The interval cannot be changed from 0 (3.14.2.2.2); then the Session ends anyhow.
         expiry = 0 if session._expiry else None
+    if farewell.properties is NO_PROPERTIES:
+        return Disconnect(code, _ENDS if expiry == 0 else NO_PROPERTIES)
     return Disconnect(code, attrs.evolve(farewell.properties, session_expiry_interval=expiry))

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 import trio
 
-from trio_mqtt._checks import call
-from trio_mqtt._client._arguments import check_arguments, check_credentials
+from trio_mqtt._client._arguments import CredentialsSource, check_arguments
 from trio_mqtt._client._client import Client
 from trio_mqtt._client._hooks import Hooks
 from trio_mqtt._client._itinerary import DEFAULT_URL, Itinerary
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 
-    from trio_mqtt._client._itinerary import Place
     from trio_mqtt._client._options import Credentials, Will
     from trio_mqtt._enums import Protocol
     from trio_mqtt.abc import Authenticator, Connector, Instrument
@@ -198,14 +196,6 @@ async def open_client(  # noqa: PLR0913 - the options of CONNECT, each by name
     if session is None:
         session = Session._for_one_client(client_id, reconnects=reconnect is not None)
 
-    async def find_credentials(place: Place) -> Credentials:
-        if credentials is not None:
-            return check_credentials(await call("credentials", credentials))
-        return (
-            place.username if username is None else username,
-            place.password if password is None else password,
-        )
-
     # An exception of the body is caught inside the nursery, so that closing comes first and no
     # group forms around it, and raised again outside.
     body_error: BaseException | None = None
@@ -220,7 +210,7 @@ async def open_client(  # noqa: PLR0913 - the options of CONNECT, each by name
                 session,
                 reconnect=reconnect,
                 on_session_lost=on_session_lost,
-                credentials=find_credentials,
+                credentials=CredentialsSource(username, password, credentials).find,
                 new_credentials=credentials is not None
                 or callable(url)
                 or (auth is not None and auth.retry_refused),
@@ -228,7 +218,7 @@ async def open_client(  # noqa: PLR0913 - the options of CONNECT, each by name
                 hooks=hooks,
             )
             session._supervisor = supervisor
-            nursery.start_soon(supervisor.committer.run)
+            supervisor.committer.start(nursery)
             nursery.start_soon(supervisor.run)
             try:
                 await supervisor.settled.wait()
@@ -244,7 +234,8 @@ async def open_client(  # noqa: PLR0913 - the options of CONNECT, each by name
             finally:
                 await supervisor.end()
                 await supervisor.committer.close()
-                nursery.cancel_scope.cancel()
+                if nursery.child_tasks:  # to cancel nobody has its price, too
+                    nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:
         background_error = _most_urgent(group)
     finally:

@@ -187,28 +187,18 @@ class ConnectOptions:
             FeatureNotSupported: this version of MQTT does not have what was asked for.
             LocalProtocolError: it forbids that.
         """
-        properties = Properties(
-            request_problem_information=None if self.request_problem_information else 0,
-            user_properties=self.user_properties,
-        )
-        properties = as_spoken(properties, protocol, self.unsupported_properties, "CONNECT")
         if protocol is MQTT_5:
-            properties = attrs.evolve(
-                properties,
-                session_expiry_interval=session.expiry or None,
-                receive_maximum=self.receive_maximum,
-                maximum_packet_size=self.maximum_packet_size,
-                topic_alias_maximum=self.topic_alias_maximum or None,
-                request_response_information=1,  # in case there will be requests: it is cheap
+            properties = self._properties(session, proof)
+        else:
+            properties = as_spoken(
+                Properties(
+                    request_problem_information=self._declines_explanations,
+                    user_properties=self.user_properties,
+                ),
+                protocol,
+                self.unsupported_properties,
+                "CONNECT",
             )
-            if proof is not None and self.auth is not None:
-                properties = attrs.evolve(
-                    properties,
-                    authentication_method=self.auth.method,
-                    authentication_data=proof.data,
-                    reason_string=proof.reason_string,
-                    user_properties=self.user_properties + proof.user_properties,
-                )
         will = self.will
         username, password = credentials
         if password is not None and username is None and protocol is not MQTT_5:
@@ -222,4 +212,29 @@ class ConnectOptions:
             password=_password_bytes(password),
             will=None if will is None else will._as_packet(protocol, self.unsupported_properties),
             properties=properties,
+        )
+
+    @property
+    def _declines_explanations(self) -> int | None:
+        return None if self.request_problem_information else 0
+
+    def _properties(self, session: SessionTerms, proof: AuthData | None) -> Properties:
+        """What CONNECT has of them on MQTT 5.0."""
+        properties = Properties(
+            session_expiry_interval=session.expiry or None,
+            receive_maximum=self.receive_maximum,
+            maximum_packet_size=self.maximum_packet_size,
+            topic_alias_maximum=self.topic_alias_maximum or None,
+            request_response_information=1,  # in case there will be requests: it is cheap
+            request_problem_information=self._declines_explanations,
+            user_properties=self.user_properties,
+        )
+        if proof is None or self.auth is None:
+            return properties
+        return attrs.evolve(
+            properties,
+            authentication_method=self.auth.method,
+            authentication_data=proof.data,
+            reason_string=proof.reason_string,
+            user_properties=self.user_properties + proof.user_properties,
         )

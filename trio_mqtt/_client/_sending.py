@@ -216,8 +216,9 @@ class Sending:
     def watch_expiry(self, expires_at: float = math.inf) -> None:
         """Have messages dropped as they expire, one perhaps as soon as this (Trio's clock)."""
         if not self._sweeping:
-            self._sweeping = True
-            self._start(self._sweep)
+            if self._session.waiting:
+                self._sweeping = True
+                self._start(self._sweep)
         elif expires_at < self._sweep_at - _SWEEP_EVERY:
             self._sweep_sooner()
 

@@ -39,6 +39,8 @@ def tell_connected(
         again: whether there was a connection before.
         after: how long that took, for people, or empty if it came at once.
     """
+    if not _logger.isEnabledFor(logging.INFO):
+        return
     limits = [text.format(server) for applies, text in _LIMITS if applies(server)]
     if server.keep_alive != keep_alive:
         limits.append(f"Keep Alive {server.keep_alive} s")

@@ -27,11 +27,7 @@ from trio_mqtt._client._retrying import Retrying
 from trio_mqtt._client._settling import settle_with
 from trio_mqtt._client._story import tell_closed, tell_connected
 from trio_mqtt._enums import MQTT_5
-from trio_mqtt._errors import (
-    ConnectionLost,
-    MQTTError,
-    SessionLost,
-)
+from trio_mqtt._errors import ConnectionLost, MQTTError, SessionLost
 from trio_mqtt._protocol.connection import Connection
 from trio_mqtt._protocol.exchanges import OutgoingMessage, Request
 from trio_mqtt._protocol.server_info import ServerInfo
@@ -439,8 +435,7 @@ class Supervisor:
         timeout = self._options.close_timeout
         with trio.CancelScope(deadline=start + timeout, shield=True):
             if self.error is None:
-                with trio.move_on_at(start + timeout * _DRAIN_SHARE):
-                    await self._drain()
+                await self._drain(start + timeout * _DRAIN_SHARE)
             link = self._link
             if self.error is None and link is not None:
                 self._say_goodbye(link, failed=failed)
@@ -454,15 +449,18 @@ class Supervisor:
     async def end(self) -> None:
         """End the connection, whatever its state, and tell of what could not be completed."""
         self._closed = True
-        self._scope.cancel()
-        with trio.CancelScope(shield=True):
-            await self._ended.wait()
+        if not self._ended.is_set():
+            self._scope.cancel()
+            with trio.CancelScope(shield=True):
+                await self._ended.wait()
         self._report_lost()
 
-    async def _drain(self) -> None:
+    async def _drain(self, deadline: float) -> None:
         """Wait until every exchange is over."""
-        with self.deliveries.valve:
-            self.sending.progress()
+        self.sending.progress()
+        if not self.state.unfinished:
+            return  # a cancel scope costs as much as the rest of this
+        with self.deliveries.valve, trio.move_on_at(deadline):
             while self.state.unfinished and self.error is None:
                 self._drained = trio.Event()
                 await self._drained.wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -71,6 +72,8 @@ class Properties:
 
 
 NO_PROPERTIES: Final = Properties()
+_VALUES: Final = attrgetter(*(row.name for row in PROPERTY_TABLE))
+"""All values, in the order of the table."""
 
 
 def as_pairs(pairs: Iterable[tuple[str, str]]) -> UserProperties:
@@ -167,13 +170,18 @@ def write_properties(properties: Properties, where: int) -> bytes:
     """The property length and the properties, refusing what cannot stand in `where`."""
     if properties is NO_PROPERTIES:
         return b"\0"  # MQTT-2.2.2-1
-    block = b"".join(_write_one(row, properties, where) for row in PROPERTY_TABLE)
+    block = b"".join(
+        [
+            _write_one(row, value, where)
+            for row, value in zip(PROPERTY_TABLE, _VALUES(properties), strict=True)
+            if value is not None
+        ]
+    )
     return _wire.write_varint(len(block)) + block
 
 
-def _write_one(row: PropertyRow, properties: Properties, where: int) -> bytes:
-    value = getattr(properties, row.name)
-    if value is None or (not value and row.name in _LISTS):
+def _write_one(row: PropertyRow, value: Any, where: int) -> bytes:  # noqa: ANN401 - as the table says
+    if not value and row.name in _LISTS:
         return b""
     if where not in row.packets:
         message = f"{row.title} cannot stand in {where_name(where)}"
