@@ -84,6 +84,17 @@ class Connection:
     options: OpenOptions = attrs.field(repr=False)
     session_file: str | None = None
 
+    def topic_or(self, given: str | None) -> str:
+        """The topic that an option gives, or the URL.
+
+        Raises:
+            click.UsageError: none of them does.
+        """
+        topic = given or self.topic
+        if not topic:
+            raise click.UsageError("give a topic with -t, or in the URL")
+        return topic
+
     def open(self, **changes: Any) -> AbstractAsyncContextManager[Client]:  # noqa: ANN401
         """`open_client` with these arguments; `changes` take the place of some."""
         options: dict[str, Any] = {**self.options, **changes}

@@ -18,7 +18,7 @@ from trio_mqtt._cli._exit import Failure, Status
 from trio_mqtt._cli._progress import Progress
 from trio_mqtt._cli._properties import check_properties, properties_of
 from trio_mqtt._cli._receipts import Receipts
-from trio_mqtt._cli._sources import Item, Source, source_of
+from trio_mqtt._cli._sources import Item, Source, payload_options, source_of
 
 if TYPE_CHECKING:
     from trio_mqtt import Client
@@ -65,47 +65,15 @@ class _Job:
     cls=Command,
     shared=(SERVER_OPTIONS, WILL_OPTIONS, SESSION_OPTIONS),
     params=[
-        Option(["-t", "--topic"], section=_MESSAGE, metavar="TOPIC", help="Topic to publish to."),
-        Option(
-            ["-m", "--message", "messages"],
-            section=_MESSAGE,
-            multiple=True,
-            metavar="TEXT",
-            help="Publish this text.",
-        ),
-        Option(
-            ["-f", "--file", "files"],
-            section=_MESSAGE,
-            multiple=True,
-            metavar="FILE",
-            help="Publish the content of a file; several are several messages. With -l, their "
+        *payload_options(
+            _MESSAGE,
+            message="Publish this text.",
+            file="Publish the content of a file; several are several messages. With -l, their "
             "lines.",
-        ),
-        Option(
-            ["-l", "--stdin-line", "lines"],
-            section=_MESSAGE,
-            is_flag=True,
-            help="Publish each line of standard input.",
-        ),
-        Option(
-            ["-s", "--stdin-file", "standard_input"],
-            section=_MESSAGE,
-            is_flag=True,
-            help="Publish all of standard input as one message.",
-        ),
-        Option(
-            ["-n", "--null-message", "null"],
-            section=_MESSAGE,
-            is_flag=True,
-            help="Publish an empty message.",
-        ),
-        Option(
-            ["-q", "--qos"],
-            section=_MESSAGE,
-            type=click.IntRange(0, 2),
-            default=0,
-            metavar="QOS",
-            help="Quality of Service: 0, 1 or 2. [0]",
+            lines="Publish each line of standard input.",
+            standard_input="Publish all of standard input as one message.",
+            null="Publish an empty message.",
+            qos="Quality of Service: 0, 1 or 2. [0]",
         ),
         Option(
             ["-r", "--retain"],
@@ -168,16 +136,13 @@ def command(  # noqa: PLR0913 - the options of the command line, each by name
     """
     check_properties("connect", "publish", "disconnect", "will")
     connection = current_connection()
-    topic = topic or connection.topic
-    if not topic:
-        raise click.UsageError("give a topic with -t, or in the URL")
     source = source_of(messages, files, lines=lines, standard_input=standard_input, null=null)
     if lines and repeat != 1:
         raise click.UsageError("--repeat does not go with -l")
     properties = properties_of("publish")
     text = bool(properties.pop("text", False))
     job = _Job(
-        topic=topic,
+        topic=connection.topic_or(topic),
         qos=qos,
         retain=retain,
         text=text,

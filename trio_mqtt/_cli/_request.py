@@ -18,7 +18,7 @@ from trio_mqtt._cli._exit import Status
 from trio_mqtt._cli._output import Output
 from trio_mqtt._cli._printing import PRINTING_OPTIONS, current_writer, sink_of, within
 from trio_mqtt._cli._properties import check_properties, properties_of
-from trio_mqtt._cli._sources import Source, source_of
+from trio_mqtt._cli._sources import Source, payload_options, source_of
 
 if TYPE_CHECKING:
     from trio_mqtt import Client, Message
@@ -55,40 +55,13 @@ class _Question:
     cls=Command,
     shared=(PRINTING_OPTIONS, SERVER_OPTIONS, WILL_OPTIONS, SESSION_OPTIONS),
     params=[
-        Option(["-t", "--topic"], section=_REQUEST, metavar="TOPIC", help="Topic to publish to."),
-        Option(
-            ["-m", "--message", "messages"],
-            section=_REQUEST,
-            multiple=True,
-            metavar="TEXT",
-            help="Ask with this text.",
-        ),
-        Option(
-            ["-f", "--file", "files"],
-            section=_REQUEST,
-            multiple=True,
-            metavar="FILE",
-            help="Ask with the content of this file.",
-        ),
-        Option(
-            ["-s", "--stdin-file", "standard_input"],
-            section=_REQUEST,
-            is_flag=True,
-            help="Ask with all of standard input.",
-        ),
-        Option(
-            ["-n", "--null-message", "null"],
-            section=_REQUEST,
-            is_flag=True,
-            help="Ask with an empty message.",
-        ),
-        Option(
-            ["-q", "--qos"],
-            section=_REQUEST,
-            type=click.IntRange(0, 2),
-            default=0,
-            metavar="QOS",
-            help="Quality of Service of the request, and with -e of the reply: 0, 1 or 2. [0]",
+        *payload_options(
+            _REQUEST,
+            message="Ask with this text.",
+            file="Ask with the content of this file.",
+            standard_input="Ask with all of standard input.",
+            null="Ask with an empty message.",
+            qos="Quality of Service of the request, and with -e of the reply: 0, 1 or 2. [0]",
         ),
         Option(
             ["-e", "--response-topic"],
@@ -131,9 +104,6 @@ def command(  # noqa: PLR0913 - the options of the command line, each by name
     """
     check_properties("connect", "publish", "disconnect", "will")
     connection = current_connection()
-    topic = topic or connection.topic
-    if not topic:
-        raise click.UsageError("give a topic with -t, or in the URL")
     if len(messages) > 1 or len(files) > 1:
         raise click.UsageError("there is one request: give one -m or one -f")
     properties = properties_of("publish")
@@ -145,7 +115,7 @@ def command(  # noqa: PLR0913 - the options of the command line, each by name
             "-D publish correlation-data needs -e; without, the client has its own"
         )
     question = _Question(
-        topic=topic,
+        topic=connection.topic_or(topic),
         qos=qos,
         source=source_of(messages, files, standard_input=standard_input, null=null),
         response_topic=response_topic,

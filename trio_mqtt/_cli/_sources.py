@@ -7,12 +7,14 @@ import select
 import stat
 import sys
 from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import attrs
 import click
 import trio
 
+from trio_mqtt._cli._command import Option
 from trio_mqtt._cli._exit import Failure
 
 if TYPE_CHECKING:
@@ -64,6 +66,41 @@ class Source:
                     yield attrs.evolve(item, begins_again=number > 0 and position == 0)
 
         return Source(again, None if self.size is None else self.size * times)
+
+
+def payload_options(  # noqa: PLR0913 - the help of each, by name
+    section: str,
+    *,
+    message: str,
+    file: str,
+    lines: str | None = None,
+    standard_input: str,
+    null: str,
+    qos: str,
+) -> list[Option]:
+    """The options for where a message goes and where it comes from.
+
+    Args:
+        section: the title of the section that they stand in.
+        message: the help of ``-m``.
+        file: the help of ``-f``.
+        lines: the help of ``-l``; None leaves that out.
+        standard_input: the help of ``-s``.
+        null: the help of ``-n``.
+        qos: the help of ``-q``.
+    """
+    option = partial(Option, section=section)
+    levels = click.IntRange(0, 2)
+    of_lines = [] if lines is None else [(["-l", "--stdin-line", "lines"], lines)]
+    return [
+        option(["-t", "--topic"], metavar="TOPIC", help="Topic to publish to."),
+        option(["-m", "--message", "messages"], multiple=True, metavar="TEXT", help=message),
+        option(["-f", "--file", "files"], multiple=True, metavar="FILE", help=file),
+        *(option(names, is_flag=True, help=text) for names, text in of_lines),
+        option(["-s", "--stdin-file", "standard_input"], is_flag=True, help=standard_input),
+        option(["-n", "--null-message", "null"], is_flag=True, help=null),
+        option(["-q", "--qos"], type=levels, default=0, metavar="QOS", help=qos),
+    ]
 
 
 def source_of(
