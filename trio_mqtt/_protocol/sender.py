@@ -52,6 +52,15 @@ _INPUTS: Final[Mapping[type, SenderInput]] = {
     PubComp: SenderInput.PUBCOMP,
 }
 _UNANSWERED: Final = {SenderState.AWAITING_PUBACK, SenderState.AWAITING_PUBREC}
+# What each message is compared with: on Python 3.11 a look into an Enum takes longer than a call.
+_IDLE: Final = SenderState.IDLE
+_AWAITING_PUBREC: Final = SenderState.AWAITING_PUBREC
+_PUBREC: Final = SenderInput.PUBREC
+_SEND_PUBREL: Final = SenderAction.SEND_PUBREL
+_REFUSE: Final = SenderAction.REFUSE
+_EXACTLY_ONCE: Final = QoS.EXACTLY_ONCE
+_SUCCESS: Final = ReasonCode.SUCCESS
+_NOT_FOUND: Final = ReasonCode.PACKET_IDENTIFIER_NOT_FOUND
 
 
 class Sender:
@@ -178,7 +187,7 @@ class Sender:
         ):
             return False
         qos = message.qos
-        if qos == QoS.EXACTLY_ONCE:
+        if qos == _EXACTLY_ONCE:
             if not self._qos_2_room:
                 return False
             self._qos_2_room -= 1
@@ -274,7 +283,7 @@ class Sender:
 
     def _take_place(self, message: OutgoingMessage) -> bool:
         """Let a message have a place in the window; False if there is none for its QoS."""
-        if message.qos == QoS.EXACTLY_ONCE:
+        if message.qos == _EXACTLY_ONCE:
             if not self._qos_2_room:
                 return False
             self._qos_2_room -= 1
@@ -309,30 +318,30 @@ class Sender:
         if isinstance(message, Request):
             raise _refusal(packet, "belongs to a SUBSCRIBE or UNSUBSCRIBE", "2.2.1")
         received = _INPUTS[packet.__class__]
-        if received is SenderInput.PUBREC and packet.reason_code.is_failure:
+        if received is _PUBREC and packet.reason_code.is_failure:
             received = SenderInput.PUBREC_REFUSING
-        row = SENDER[SenderState.IDLE if message is None else message.state, received]
-        if row.action is SenderAction.REFUSE:
+        row = SENDER[_IDLE if message is None else message.state, received]
+        if row.action is _REFUSE:
             raise _refusal(packet, f"fits no exchange: {row.guard}", row.statement)
-        if message is None or message.state is SenderState.IDLE:
+        if message is None or message.state is _IDLE:
             self.strays += 1
             if row.action is SenderAction.SEND_PUBREL_NOT_FOUND:
                 self._append_pubrel(packet_id, ReasonCode.PACKET_IDENTIFIER_NOT_FOUND)
             return None
         was = message.state
         message.state = row.state
-        if row.action is SenderAction.SEND_PUBREL:
+        if row.action is _SEND_PUBREL:
             # At once, so in the order of the PUBRECs (MQTT-4.6.0-4).
             stored_in = message.stored_in
-            if was is SenderState.AWAITING_PUBREC:
+            if was is _AWAITING_PUBREC:
                 stored_in = self._session.release(message)
-            self._append_pubrel(packet_id, ReasonCode.SUCCESS, stored_in)
+            self._append_pubrel(packet_id, _SUCCESS, stored_in)
             if isinstance(packet, PubRec) and (
                 packet.reason_code or packet.properties is not NO_PROPERTIES
             ):
                 message.verdict = packet
             return None
-        not_found = packet.reason_code is ReasonCode.PACKET_IDENTIFIER_NOT_FOUND
+        not_found = packet.reason_code is _NOT_FOUND
         if not_found and packet_id in self._outside:
             packet = PubComp(packet_id)  # the PUBREL of the earlier connection had come (3.7.2.1)
         self._session.finish(message)
@@ -345,7 +354,7 @@ class Sender:
         if self._outside and message.packet_id in self._outside:
             self._outside.discard(message.packet_id)  # it had none on this connection
             return
-        if message.qos == QoS.EXACTLY_ONCE:
+        if message.qos == _EXACTLY_ONCE:
             self._qos_2_room += 1
         if self.quota < self._most_quota:
             self.quota += 1
