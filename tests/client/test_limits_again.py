@@ -103,7 +103,7 @@ async def test_a_message_on_the_wire_is_given_up_and_keeps_its_identifier(
         assert client.statistics().unfinished_bytes == 0
         await trio.sleep(2)
         await client.publish("b")
-        assert list(client._supervisor.state.identifiers._holders) == [1]
+        assert list(client._supervisor.state.identifiers.in_use) == [1]
         await wait_all_tasks_blocked()
     failed = [event for event in seen.events if isinstance(event, PublishFailed)]
     assert [(each.message.topic, type(each.error)) for each in failed] == [("a", error)]

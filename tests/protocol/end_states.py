@@ -25,7 +25,7 @@ E = TypeVar("E", bound=End)
 
 _PLAIN: Final = {type(None), bool, int, float, str, bytes}
 _SEQUENCES: Final = {list, tuple, deque}
-_ORDERED: Final = {"_holders"}  # the dicts whose order means something
+_ORDERED: Final = {"in_use"}  # the dicts whose order means something
 
 
 class Outcome(NamedTuple):

@@ -54,7 +54,7 @@ def test_model(in_use: set[int], start: int, steps: list[int]) -> None:
     model: dict[int, object] = {}
     last = identifiers._last = start
     for packet_id in in_use:  # as if they had been taken long before
-        model[packet_id] = identifiers._holders[packet_id] = object()
+        model[packet_id] = identifiers.in_use[packet_id] = object()
     for step in steps:
         if step < 500:
             free = itertools.chain(range(last + 1, 65536), range(1, 65536))

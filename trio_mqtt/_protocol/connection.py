@@ -7,6 +7,8 @@ serve the other side as well.
 
 from __future__ import annotations
 
+from itertools import islice
+from operator import length_hint
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from trio_mqtt._enums import MQTT_3_1, MQTT_3_1_1, MQTT_5, Protocol
@@ -17,7 +19,7 @@ from trio_mqtt._protocol.exchanges import IncomingMessage, OutgoingMessage, Requ
 from trio_mqtt._protocol.fitting import encode_within
 from trio_mqtt._protocol.output import Output
 from trio_mqtt._protocol.receiver import Receiver
-from trio_mqtt._protocol.sender import Sender
+from trio_mqtt._protocol.sender import ACKNOWLEDGEMENTS, Sender
 from trio_mqtt._protocol.server_info import ServerInfo, read_server_info
 from trio_mqtt.packets import (
     NO_PROPERTIES,
@@ -51,7 +53,6 @@ Event = IncomingMessage | OutgoingMessage | Request | ConnAck | Disconnect | Aut
 _BEFORE_CONNACK: Final = (ConnAck, Auth)
 _V3_CONNACK: Final = b"\x20\x02"
 _BATCH: Final = 256
-_ACKNOWLEDGEMENTS: Final = (PubAck, PubRec, PubComp)
 _UNEXPLAINED: Final = (PubAck, PubRec, PubRel, PubComp, SubAck, UnsubAck, Auth)
 """What has no Reason String or User Properties if Request Problem Information is 0 (3.1.2.11.7)."""
 _OLDER_STATEMENTS: Final = {
@@ -232,15 +233,24 @@ class Connection:
         handlers = self._handlers
         # The handler of these is called without a look at the table, as there are so many.
         short_cut = opened and handlers is self._HANDLERS
+        several = len(packets) > 1
         event: Event | None
-        for packet in packets:
+        rest = iter(packets)
+        for packet in rest:
             if isinstance(packet, message_type) and opened:
                 # At QoS 0 an alias is all that the receiver would look at.
                 plain = not packet.qos and packet.properties is NO_PROPERTIES
                 if plain or on_publish(packet):
                     events.append(packet)
                 continue
-            if short_cut and isinstance(packet, _ACKNOWLEDGEMENTS):
+            if short_cut and isinstance(packet, ACKNOWLEDGEMENTS):
+                if several:
+                    position = len(packets) - length_hint(rest) - 1
+                    taken, over = self.sender.on_acknowledgements(packets, position)
+                    if taken:
+                        events += over
+                        next(islice(rest, taken - 1, taken - 1), None)  # goes on behind them
+                        continue
                 event = on_acknowledgement(packet)
             else:
                 handler = handlers.get(type(packet))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from trio_mqtt._enums import MQTT_5, Protocol, QoS, ReasonCode
 from trio_mqtt._errors import RemoteProtocolError
-from trio_mqtt._protocol.exchanges import Request
+from trio_mqtt._protocol.exchanges import OutgoingMessage, Request
 from trio_mqtt._protocol.handshakes import SENDER, SenderAction, SenderInput, SenderState
 from trio_mqtt.packets import (
     NO_PROPERTIES,
@@ -21,15 +21,17 @@ from trio_mqtt.packets import (
     Unsubscribe,
     encode,
 )
-from trio_mqtt.packets._encoder import DUP_FLAG, publish_header
+from trio_mqtt.packets._encoder import DUP_FLAG, encode_pubrels, publish_header
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from trio_mqtt._protocol.aliases import TopicAliases
-    from trio_mqtt._protocol.exchanges import OutgoingMessage
     from trio_mqtt._protocol.output import Output
     from trio_mqtt._protocol.session import SessionState
+    from trio_mqtt.packets import Packet
+
+    _Kind = type[PubAck | PubRec | PubComp]
 
 OUTPUT_HIGH_WATER: Final = 256 * 1024
 """No queued message is moved to the output while this many bytes wait there."""
@@ -45,17 +47,26 @@ _COPIED: Final = 1024
 """A payload up to this size is one chunk with its header."""
 _AWAITING: Final = (SenderState.IDLE, SenderState.AWAITING_PUBACK, SenderState.AWAITING_PUBREC)
 """What a message awaits once it was sent, by QoS."""
+ACKNOWLEDGEMENTS: Final = (PubAck, PubRec, PubComp)
+"""What is for `Sender.on_acknowledgement`."""
 _ANSWERS: Final = {Subscribe: SubAck, Unsubscribe: UnsubAck}
 _INPUTS: Final[Mapping[type, SenderInput]] = {
     PubAck: SenderInput.PUBACK,
     PubRec: SenderInput.PUBREC,
     PubComp: SenderInput.PUBCOMP,
 }
+_NEXT_STEPS: Final[Mapping[type, tuple[SenderState, SenderInput]]] = {
+    PubAck: (SenderState.AWAITING_PUBACK, SenderInput.PUBACK),
+    PubRec: (SenderState.AWAITING_PUBREC, SenderInput.PUBREC),
+    PubComp: (SenderState.AWAITING_PUBCOMP, SenderInput.PUBCOMP),
+}
+"""What an acknowledgement is where nothing is unusual."""
 _UNANSWERED: Final = {SenderState.AWAITING_PUBACK, SenderState.AWAITING_PUBREC}
 # What each message is compared with: on Python 3.11 a look into an Enum takes longer than a call.
 _IDLE: Final = SenderState.IDLE
 _AWAITING_PUBREC: Final = SenderState.AWAITING_PUBREC
 _PUBREC: Final = SenderInput.PUBREC
+_FINISH: Final = SenderAction.FINISH
 _SEND_PUBREL: Final = SenderAction.SEND_PUBREL
 _REFUSE: Final = SenderAction.REFUSE
 _EXACTLY_ONCE: Final = QoS.EXACTLY_ONCE
@@ -303,6 +314,88 @@ class Sender:
                 self._append_publish(message, dup=True)  # MQTT-3.3.1-1
             again.popleft()
         return not again
+
+    def on_acknowledgements(
+        self, packets: Sequence[Packet], start: int
+    ) -> tuple[int, Sequence[OutgoingMessage]]:
+        """Take the same step of many handshakes, as far as nothing is unusual about them.
+
+        What happens is the same as by `on_acknowledgement`, which costs three times as much.
+
+        Args:
+            packets: what was received.
+            start: where among that to begin.
+
+        Returns:
+            How many packets were taken, 0 if the first is for `on_acknowledgement`; and the
+            messages whose exchanges are over by them.
+        """
+        first = packets[start]
+        session = self._session
+        unusual = session.journal is not None or session.given_up or self._outside
+        if unusual or not isinstance(first, ACKNOWLEDGEMENTS):
+            return 0, ()
+        kind = type(first)
+        step = _NEXT_STEPS[kind]
+        row = SENDER[step]
+        packets = packets[start:] if start else packets
+        if row.action is _FINISH:
+            finished = self._finish_each(packets, kind, step[0], row.state)
+            return len(finished), finished
+        if row.action is _SEND_PUBREL:
+            return self._release_each(packets, kind, step[0], row.state), ()
+        return 0, ()
+
+    def _finish_each(
+        self, packets: Iterable[Packet], kind: _Kind, before: SenderState, after: SenderState
+    ) -> list[OutgoingMessage]:
+        """End the exchanges of messages in that state; says which."""
+        session = self._session
+        in_use = session.identifiers.in_use
+        size = 0
+        finished: list[OutgoingMessage] = []
+        for packet in packets:
+            if not isinstance(packet, kind):
+                break
+            packet_id = packet.packet_id
+            message = in_use.get(packet_id)
+            if not isinstance(message, OutgoingMessage) or message.state is not before:
+                break
+            del in_use[packet_id]
+            message.state = after
+            message.acknowledgement = packet if packet.reason_code else message.verdict or packet
+            size += message.size
+            finished.append(message)
+        session.outgoing_size -= size
+        if kind is PubComp:
+            self._qos_2_room += len(finished)
+        self.quota += len(
+            finished
+        )  # each has had a place, as nothing is from an earlier connection
+        return finished
+
+    def _release_each(
+        self, packets: Iterable[Packet], kind: _Kind, before: SenderState, after: SenderState
+    ) -> int:
+        """Send PUBRELs of messages in that state; says how many."""
+        session = self._session
+        in_use = session.identifiers.in_use
+        released: list[int] = []
+        for packet in packets:
+            if not isinstance(packet, kind) or packet.reason_code:
+                break
+            packet_id = packet.packet_id
+            message = in_use.get(packet_id)
+            if not isinstance(message, OutgoingMessage) or message.state is not before:
+                break
+            if packet.properties is not NO_PROPERTIES:
+                break  # it says something that PUBCOMP will not
+            message.state = after
+            session.release(message)
+            released.append(packet_id)
+        if released:
+            self._output.append(encode_pubrels(released))
+        return len(released)
 
     def on_acknowledgement(self, packet: PubAck | PubRec | PubComp) -> OutgoingMessage | None:
         """Take a step of a handshake.

@@ -29,6 +29,8 @@ PUBLISH_FIRST_BYTE: Final = _P.PUBLISH << 4
 DUP_FLAG: Final = 0b1000
 _PUBACK: Final = int.from_bytes(bytes((_P.PUBACK << 4, 2, 0, 0)), "big")
 """A PUBACK that has no Packet Identifier yet, and no Reason Code (3.4.2.1)."""
+_PUBREL: Final = int.from_bytes(bytes((_P.PUBREL << 4 | 0b0010, 2, 0, 0)), "big")
+"""The same of a PUBREL (3.6.2.1)."""
 _PREFIXES = {
     MQTT_3_1: b"\x00\x06MQIsdp\x03",
     MQTT_3_1_1: b"\x00\x04MQTT\x04",
@@ -180,6 +182,11 @@ def publish_header(  # noqa: PLR0913, PLR0917 - the parts of a PUBLISH, one by o
 def encode_pubacks(packet_ids: Sequence[int]) -> bytes:
     """PUBACKs that accept the messages with these Packet Identifiers, one behind the other."""
     return struct.pack(f">{len(packet_ids)}L", *[_PUBACK | each for each in packet_ids])
+
+
+def encode_pubrels(packet_ids: Sequence[int]) -> bytes:
+    """PUBRELs of the messages with these Packet Identifiers, one behind the other."""
+    return struct.pack(f">{len(packet_ids)}L", *[_PUBREL | each for each in packet_ids])
 
 
 def encode_topic(topic: str) -> bytes:
