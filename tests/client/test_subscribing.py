@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -657,3 +659,16 @@ async def test_routes_are_remembered_and_forgotten_in_bounds(
         assert len(client._deliveries.routes._found) <= 4096
     assert len(client._deliveries.routes) == 0
     assert client.statistics().strays == 0
+
+
+async def test_what_was_received_last_is_not_kept_while_nothing_comes() -> None:
+    async with (
+        open_server() as server,
+        trio_mqtt.open_client(connector=server.connect) as client,
+        client.subscribe("a") as subscription,
+    ):
+        await client.publish("a", b"large")
+        received = weakref.ref(await subscription.receive())
+        await wait_all_tasks_blocked()
+        gc.collect()
+        assert received() is None

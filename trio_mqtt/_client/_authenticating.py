@@ -159,11 +159,11 @@ class Authenticating:
             self._end(renewal)
             return
         _send(link, first)
-        supervisor.leaving.add(renewal.scope)
+        supervisor.leaving[renewal.scope] = None
         supervisor._start(partial(self._go_on, renewal))
 
     def _end(self, renewal: _Renewal) -> None:
-        self._supervisor.leaving.discard(renewal.scope)
+        self._supervisor.leaving.pop(renewal.scope, None)
         self._renewal = None
         renewal.over.set()
 

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 _RETRY: Final = 0.1
 """How long to wait after a failure, in seconds."""
 _NOT_STORED: Final = StorageError("the client was closed before the message was stored")
+_NOBODY: Final = trio.lowlevel.ParkingLot()
+"""The line of those who wait where nothing is stored, so that nobody does."""
 _logger = logging.getLogger("trio_mqtt")
 
 
@@ -60,9 +62,9 @@ class Committer:
         self._committed = committed
         self._refused = refused
         self._attempts = 0
-        self._line = trio.lowlevel.ParkingLot()
         self._closing = False
         self._ended = session._state.journal is None  # there is nothing to do, and no task
+        self._line = _NOBODY if self._ended else trio.lowlevel.ParkingLot()
 
     @property
     def journal(self) -> Journal | None:

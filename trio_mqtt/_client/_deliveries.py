@@ -95,7 +95,7 @@ class Deliveries:
         self.stray_replies = 0
         self.publish: Publish | None = None
         self.unsupported: UnsupportedProperties = "refuse"
-        self.subscriptions: set[Subscription] = set()
+        self.subscriptions: dict[Subscription, None] = {}
         self.events: EventStreams = EventStreams(check_open)
         self.unclaimed: UnclaimedMessages = UnclaimedMessages(
             session,

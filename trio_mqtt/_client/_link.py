@@ -214,6 +214,8 @@ class Link:
         take = self._take
         take_run = self._take_run
         progress = self._progress
+        event: Event | None = None
+        data: bytes | bytearray = b""
         while True:
             # What came with CONNACK is looked at before more is read.
             while events := connection.next_events():
@@ -239,6 +241,7 @@ class Link:
             while connection.output.size > _MOST_OUTPUT:
                 # A Server that takes no answers gets nothing to answer read, either.
                 await self._output_is_low.sleep()
+            event, data = None, b""  # not kept while nothing comes: they may be large
             try:
                 data = await self._stream.receive_some()
             except _GONE as error:

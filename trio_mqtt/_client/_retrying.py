@@ -54,6 +54,16 @@ class Retrying:
         self._connected = False
         self._told = False  # whether there was a warning of this outage
 
+    @property
+    def can_go_on(self) -> bool:
+        """Whether a lost connection is made again at all."""
+        return self._reconnect is not None
+
+    @property
+    def begins_offline(self) -> bool:
+        """Whether nobody waits for the first connection."""
+        return self._reconnect is not None and self._reconnect.initial == "background"
+
     def begin(self) -> None:
         """Another attempt begins."""
         self.attempts += 1

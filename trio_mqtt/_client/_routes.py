@@ -112,7 +112,7 @@ class Routes:
         self._by_filter: dict[str, Route] = {}
         self._tree: TopicTree[list[Route]] = TopicTree()
         self._last_identifier = 0
-        self._identifiers: set[int] = set()  # that a route has
+        self._identifiers: dict[int, None] = {}  # that a route has
         # By Topic Filter, without $share; the one left last at the end.
         self._left: dict[str, None] = {}
         self._left_tree: TopicTree[Left] = TopicTree()
@@ -143,7 +143,7 @@ class Routes:
         else:
             siblings.append(route)
         if route.identifier is not None:
-            self._identifiers.add(route.identifier)
+            self._identifiers[route.identifier] = None
             self._last_identifier = max(self._last_identifier, route.identifier)
         self.changed()
 
@@ -156,7 +156,7 @@ class Routes:
         if not siblings:
             self._tree.remove(plain)
         if route.identifier is not None:
-            self._identifiers.discard(route.identifier)
+            self._identifiers.pop(route.identifier, None)
             self._note_left(plain, identified=True)
         self.changed()
 

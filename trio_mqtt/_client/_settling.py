@@ -47,7 +47,7 @@ async def settle_with(
     receipt = deliveries.receipt(message)
     job = Effect(effect, receipt)
     guarded, message._guarded = message._guarded, True  # no loop settles it meanwhile
-    settling.add(message)
+    settling[message] = None
     number = journal.add(Work(receipt, job))
     session._state.begin_settling(receipt)
     try:
@@ -62,6 +62,6 @@ async def settle_with(
             raise job.error
         message.ack()
     finally:
-        settling.discard(message)
+        settling.pop(message, None)
         message._guarded = guarded
     return cast("T", job.result)

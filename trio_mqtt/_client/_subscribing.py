@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import trio
 from trio.lowlevel import enable_ki_protection
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from trio_mqtt._protocol.exchanges import Request
     from trio_mqtt._protocol.server_info import ServerInfo
 
+_NOTHING: Final[frozenset[Message]] = frozenset()
 _logger = logging.getLogger("trio_mqtt")
 
 
@@ -87,7 +88,7 @@ class SubscriptionManager(Block):
         self._given = subscription
         self._entered = subscription is not None
         self._subscription: Subscription | None = None
-        self._claimed: frozenset[Message] = frozenset()
+        self._claimed = _NOTHING
 
     # -- entry --------------------------------------------------------------------------------
 
@@ -120,7 +121,7 @@ class SubscriptionManager(Block):
         except BaseException:
             self._leave()
             raise
-        self._claimed = frozenset()
+        self._claimed = _NOTHING
         return subscription
 
     @enable_ki_protection
@@ -132,7 +133,7 @@ class SubscriptionManager(Block):
         subscription = self._subscription = self._given or self._deliveries.new_subscription(
             f"subscription to {names}", options
         )
-        self._deliveries.subscriptions.add(subscription)
+        self._deliveries.subscriptions[subscription] = None
         grants: list[Grant] = []
         try:
             for wanted in self._wanted:
@@ -289,12 +290,12 @@ class SubscriptionManager(Block):
         """Wait as long as the connection lasts."""
         leaving = self._supervisor.leaving
         with trio.CancelScope() as scope:
-            leaving.add(scope)
+            leaving[scope] = None
             try:
                 for answered in answers:
                     await self._sending.await_answer(answered)
             finally:
-                leaving.discard(scope)
+                leaving.pop(scope, None)
 
     @enable_ki_protection
     def _leave(self) -> list[trio.Event]:
@@ -329,7 +330,7 @@ class SubscriptionManager(Block):
                 subscriptions.drop(route.topic_filter)
         self._joined.clear()
         self._routes.changed()
-        self._deliveries.subscriptions.discard(subscription)
+        self._deliveries.subscriptions.pop(subscription, None)
         inherited = tuple(topic_filter for _, topic_filter in heirs)
         left = subscription._close(
             unsubscribed=not kept, claimed=self._claimed, inherited=inherited

@@ -130,7 +130,7 @@ class Supervisor:
         self.connected: trio.Event = trio.Event()
         self.connections: int = 0
         self.farewell: Farewell = Farewell()
-        self.leaving: set[trio.CancelScope] = set()
+        self.leaving: dict[trio.CancelScope, None] = {}
         self.body_scope: trio.CancelScope = trio.CancelScope()
         self.settled: trio.Event = trio.Event()
         self.error: MQTTError | None = None
@@ -162,7 +162,6 @@ class Supervisor:
         watch(hooks, self.sending, self.deliveries, self._dialer)
         self._itinerary = itinerary
         self._options = options
-        self._reconnect = reconnect
         self._on_session_lost: OnSessionLost = on_session_lost
         self._nursery = nursery
         self._name = itinerary.name
@@ -216,7 +215,7 @@ class Supervisor:
         `close` ends it.
         """
         try:
-            if self._reconnect is not None and self._reconnect.initial == "background":
+            if self._retrying.begins_offline:
                 self._let_body_begin()
             self.sending.watch_expiry()  # of what an earlier client has left
             with self._scope:
@@ -245,7 +244,7 @@ class Supervisor:
                 return  # everything was done; the Server was only quicker to hang up
             if self.connections > connections:
                 retrying.lost(loss, trio.current_time() - self._connected_at)
-                if self._reconnect is not None:
+                if self._retrying.can_go_on:
                     self.deliveries.events.put(Disconnected(server=self._name, error=loss))
             await retrying.pause(loss)
 

@@ -82,7 +82,7 @@ class UnclaimedMessages:
         events: EventStreams,
         start: Callable[[Callable[[], Awaitable[None]]], None],
     ) -> None:
-        self.settling: set[Message] = set()
+        self.settling: dict[Message, None] = {}
         self.released: int = 0
         self.dropped: int = 0
         self._session = session

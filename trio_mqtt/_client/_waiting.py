@@ -128,7 +128,7 @@ class Gate:
         self.waiting = 0
         self._has_room = has_room
         self._check = check
-        self._line = trio.lowlevel.ParkingLot()
+        self._line: trio.lowlevel.ParkingLot | None = None  # made when it is needed
         self._told = False
 
     @property
@@ -144,9 +144,12 @@ class Gate:
         if self.is_open:
             return
         self.waiting += 1
+        line = self._line
+        if line is None:
+            line = self._line = trio.lowlevel.ParkingLot()
         try:
             while True:
-                await self._line.park()
+                await line.park()
                 self._told = False
                 self._check()
                 if self._has_room():
@@ -162,4 +165,5 @@ class Gate:
 
     def close(self) -> None:
         """Send everybody away; `check` raises from now on."""
-        self._line.unpark_all()
+        if self._line is not None:
+            self._line.unpark_all()

@@ -79,7 +79,7 @@ class Receiver:
         self._exchanges: dict[int, IncomingMessage | None] = {}
         self._before_puback: deque[IncomingMessage] = deque()
         self._before_pubrec: deque[IncomingMessage | _Repeat] = deque()
-        self._repeated: set[int] = set()  # the identifiers of the repeats among them
+        self._repeated: dict[int, None] = {}  # the identifiers of the repeats among them
         self._overrun_sizes: deque[int] | None = None  # of messages beyond the Receive Maximum
         self._overrun_bytes = 0  # their sum
 
@@ -160,7 +160,7 @@ class Receiver:
         self._exchanges.setdefault(packet_id)
         if row.action is ReceiverAction.SEND_PUBREC and packet_id not in self._repeated:
             # In its turn; one PUBREC answers all repeats that wait for it.
-            self._repeated.add(packet_id)
+            self._repeated[packet_id] = None
             self._before_pubrec.append(_Repeat(packet_id))
             self._send_pubrecs()
         return False
@@ -277,7 +277,7 @@ class Receiver:
             refused: IncomingMessage | None = None
             properties = NO_PROPERTIES
             if isinstance(first, _Repeat):
-                self._repeated.discard(packet_id)
+                self._repeated.pop(packet_id, None)
                 event = ReceiverInput.PUBLISH
             else:
                 event = ReceiverInput.SETTLED
