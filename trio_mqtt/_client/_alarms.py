@@ -37,13 +37,15 @@ class _Bell:
         self._number = 0
         self._alarms = 0
         self._sleep = trio.CancelScope()
+        self._is_asleep = False
         trio.lowlevel.spawn_system_task(self._run)
 
     def set(self, alarm: Alarm, time: float) -> None:
         """Set an alarm."""
         self._alarms += 1
         self._put(alarm, time)
-        self._sleep.deadline = min(self._sleep.deadline, time)
+        if self._is_asleep and time < self._sleep.deadline:
+            self._sleep.deadline = time
 
     def put_off(self, alarm: Alarm) -> bool:
         """Ring an alarm no more; says whether it was the last one."""
@@ -51,7 +53,8 @@ class _Bell:
         self._alarms -= 1
         if self._alarms:
             return False
-        self._sleep.cancel()
+        if self._is_asleep:
+            self._sleep.cancel()
         return True
 
     def _put(self, alarm: Alarm, time: float) -> None:
@@ -77,7 +80,9 @@ class _Bell:
                 await trio.lowlevel.checkpoint()
                 continue
             with trio.CancelScope(deadline=due[0][0] if due else inf) as self._sleep:
+                self._is_asleep = True
                 await trio.sleep_forever()
+            self._is_asleep = False
 
 
 class Alarm:

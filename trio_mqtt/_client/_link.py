@@ -166,7 +166,12 @@ class Link:
             self._scope = nursery.cancel_scope
             nursery.start_soon(self._write)
             with Alarm(self._look, self._look(trio.current_time())):
-                await self._read()
+                try:
+                    await self._read()
+                except RemoteProtocolError as error:
+                    self._refuse(error)
+                except ConnectionLost as error:
+                    self._lose(error)
 
     def end(self, packet: Disconnect | None = None) -> None:
         """Send what waits, then DISCONNECT; `run` returns once that is done."""
@@ -201,14 +206,6 @@ class Link:
 
     @enable_ki_protection
     async def _read(self) -> None:
-        try:
-            await self._read_on()
-        except RemoteProtocolError as error:
-            self._refuse(error)
-        except ConnectionLost as error:
-            self._lose(error)
-
-    async def _read_on(self) -> None:
         connection = self.connection
         valve = self._valve
         take = self._take
