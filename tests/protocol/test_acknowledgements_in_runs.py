@@ -174,6 +174,15 @@ def test_they_are_taken_together(qos: int, kind: type[PubAck | PubRec]) -> None:
     assert wire.connection.sender.on_acknowledgements(packets, 6) == (0, ())
 
 
+def test_where_none_is_taken_there_is_nothing_to_send() -> None:
+    wire = Wire()
+    wire.publish(2)
+    wire.sent()
+    packets = [PubRec(1, properties=_WORDS)]
+    assert wire.connection.sender.on_acknowledgements(packets, 0) == (0, ())
+    assert wire.connection.output.take() == []
+
+
 def test_a_pubcomp_that_says_more_than_success_counts_not_the_pubrec_before() -> None:
     wire = Wire()
     messages = [wire.publish(2) for _ in range(3)]

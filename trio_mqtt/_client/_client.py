@@ -215,7 +215,7 @@ class Client(MadeByOpenClient):
             await sending.pacer.checkpoint()
         if plain and sending.send_plain(topic, payload):
             return ACCEPTED
-        message = sending.make(topic, payload, qos=qos, retain=retain, options=options)
+        message = sending.make(topic, payload, qos, retain, options)
         outcome = Outcome()
         message.listener = outcome
         if not sending.accept_at_once(message):

@@ -125,7 +125,12 @@ class InstrumentedMaker(MessageMaker):
         self._plain: WeakKeyDictionary[OutgoingMessage, tuple[bytes, int]] = WeakKeyDictionary()
 
     def make(
-        self, topic: str, payload: Payload, *, qos: int, retain: bool, options: PublishOptions
+        self,
+        topic: str,
+        payload: Payload,
+        qos: int,
+        retain: bool,  # noqa: FBT001 - as in `MessageMaker.make`
+        options: PublishOptions,
     ) -> OutgoingMessage:
         """Check and prepare one message; see `MessageMaker.make`."""
         given: tuple[tuple[str, str], ...] = ()

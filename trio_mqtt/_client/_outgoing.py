@@ -108,7 +108,12 @@ class Make(Protocol):
     """How a message is checked and prepared; see `MessageMaker.make`."""
 
     def __call__(
-        self, topic: str, payload: Payload, *, qos: int, retain: bool, options: PublishOptions
+        self,
+        topic: str,
+        payload: Payload,
+        qos: int,
+        retain: bool,  # noqa: FBT001 - as in `MessageMaker.make`
+        options: PublishOptions,
     ) -> OutgoingMessage: ...
 
 
@@ -139,9 +144,8 @@ class MessageMaker:
         self,
         topic: str,
         payload: Payload,
-        *,
         qos: int,
-        retain: bool,
+        retain: bool,  # noqa: FBT001 - a call by keyword is too slow for every message
         options: PublishOptions,
     ) -> OutgoingMessage:
         """Check and prepare one message; nothing is sent or kept.

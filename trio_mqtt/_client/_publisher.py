@@ -81,7 +81,7 @@ class Publisher:
         if qos == 0 and not retain and not options and sending.send_plain(topic, payload):
             self.sent += 1
             return
-        outgoing = sending.make(topic, payload, qos=qos, retain=retain, options=options)
+        outgoing = sending.make(topic, payload, qos, retain, options)
         if qos:
             outgoing.listener = self._listener
         if not sending.accept_at_once(outgoing):

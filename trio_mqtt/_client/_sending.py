@@ -53,6 +53,7 @@ class Sending:
         published: how many messages were admitted.
         expired: how many were dropped since they had expired.
         displaced: how many were dropped since others needed their place.
+        is_closed: whether the client takes nothing any more; the caller's to set.
         make: checks and prepares a message; raises as `Client.publish` says.
         pacer: to be asked before a message is made.
     """
@@ -73,6 +74,7 @@ class Sending:
         self.published: int = 0
         self.expired: int = 0
         self.displaced: int = 0
+        self.is_closed: bool = False
         self._session = session._state
         self._most_queued = session._queue
         self._most_bytes = session._queue_bytes
@@ -306,11 +308,10 @@ class Sending:
         Returns:
             Whether it was sent. Otherwise nothing has happened: it is for `make`.
         """
-        self._check_open()
-        link = self._link
-        if link is None or not self._output_gate.is_open:
+        link = self._link  # there is none after a failure
+        if link is None or self.is_closed or not isinstance(payload, bytes):
             return False
-        if not isinstance(payload, bytes):
+        if self._output_gate.waiting or not self._output_has_room():
             return False
         topic_field = self._maker.topic_of_plain(topic, len(payload))
         if topic_field is None:
@@ -325,9 +326,8 @@ class Sending:
 
         That is most of them; whatever is rare returns False, and is for `admit`.
         """
-        self._check_open()
-        link = self._link
-        if link is None or message.expires_at is not None:
+        link = self._link  # there is none after a failure
+        if link is None or self.is_closed or message.expires_at is not None:
             return False
         sender = link.connection.sender
         if message.qos:

@@ -167,7 +167,6 @@ class Supervisor:
         self._name = itinerary.name
         self._link: Link | None = None
         self._connected_at = 0.0
-        self._closed = False
         self._scope = trio.CancelScope(shield=True)
         self._drained: trio.Event | None = None
         self._ended = trio.Event()
@@ -182,7 +181,7 @@ class Supervisor:
         """Raise if the client has failed or is closed."""
         if self.error is not None:
             raise own_instance(self.error)
-        if self._closed:
+        if self.sending.is_closed:
             message = (
                 f"the client of {self._name} is closed; use it inside the block of open_client"
             )
@@ -240,7 +239,7 @@ class Supervisor:
                 loss = error
             else:
                 return
-            if self._closed and not self.state.unfinished:
+            if self.sending.is_closed and not self.state.unfinished:
                 return  # everything was done; the Server was only quicker to hang up
             if self.connections > connections:
                 retrying.lost(loss, trio.current_time() - self._connected_at)
@@ -381,7 +380,7 @@ class Supervisor:
         self._progress()
 
     def _start(self, task: Callable[[], Awaitable[None]]) -> None:
-        if not self._closed:
+        if not self.sending.is_closed:
             self._nursery.start_soon(task)
 
     async def settle_with(self, message: Message, effect: Callable[[sqlite3.Connection], T]) -> T:
@@ -393,7 +392,7 @@ class Supervisor:
 
     def _fail(self, error: MQTTError) -> None:
         """End for good: the body first, then whoever waits outside it."""
-        if self._closed and not self.state.unfinished:
+        if self.sending.is_closed and not self.state.unfinished:
             return  # everything was done; the Server was only quicker to hang up
         why = "; ".join((str(error), *getattr(error, "__notes__", ())))
         _logger.info("the client has failed: %s", why)  # raised, so whoever cares is told
@@ -430,7 +429,7 @@ class Supervisor:
         start = trio.current_time()
         if self._link is not None and not self.session._ends:
             self.requester.close()
-        self._closed = True
+        self.sending.is_closed = True
         timeout = self._options.close_timeout
         with trio.CancelScope(deadline=start + timeout, shield=True):
             if self.error is None:
@@ -447,7 +446,7 @@ class Supervisor:
 
     async def end(self) -> None:
         """End the connection, whatever its state, and tell of what could not be completed."""
-        self._closed = True
+        self.sending.is_closed = True
         if not self._ended.is_set():
             self._scope.cancel()
             with trio.CancelScope(shield=True):

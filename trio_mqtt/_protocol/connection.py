@@ -19,7 +19,8 @@ from trio_mqtt._protocol.exchanges import IncomingMessage, OutgoingMessage, Requ
 from trio_mqtt._protocol.fitting import encode_within
 from trio_mqtt._protocol.output import Output
 from trio_mqtt._protocol.receiver import Receiver
-from trio_mqtt._protocol.sender import ACKNOWLEDGEMENTS, Sender
+from trio_mqtt._protocol.runs import ACKNOWLEDGEMENTS
+from trio_mqtt._protocol.sender import Sender
 from trio_mqtt._protocol.server_info import ServerInfo, read_server_info
 from trio_mqtt.packets import (
     NO_PROPERTIES,

@@ -45,6 +45,18 @@ class PacketIdentifiers(Generic[T]):
         holders[packet_id] = holder
         return packet_id
 
+    def take_next(self, holder: T) -> int:
+        """Give the identifier that comes next to `holder`; 0 if that one is not free.
+
+        That is for `take`, then, as are all if none is free.
+        """
+        packet_id = self._last + 1
+        if packet_id > MOST_IDENTIFIERS or packet_id in self.in_use:
+            return 0
+        self._last = packet_id
+        self.in_use[packet_id] = holder
+        return packet_id
+
     def restore(self, packet_id: int, holder: T) -> None:
         """Note that an identifier is in use, as a storage remembers it."""
         self.in_use[packet_id] = holder

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 from trio_mqtt._enums import MQTT_5, Protocol, QoS, ReasonCode
 from trio_mqtt._errors import RemoteProtocolError
-from trio_mqtt._protocol.exchanges import OutgoingMessage, Request
+from trio_mqtt._protocol.exchanges import Request
 from trio_mqtt._protocol.handshakes import SENDER, SenderAction, SenderInput, SenderState
+from trio_mqtt._protocol.runs import ACKNOWLEDGEMENTS, NEXT_STEPS, finish_each, release_each
 from trio_mqtt.packets import (
     NO_PROPERTIES,
     PubAck,
@@ -21,17 +22,22 @@ from trio_mqtt.packets import (
     Unsubscribe,
     encode,
 )
-from trio_mqtt.packets._encoder import DUP_FLAG, encode_pubrels, publish_header
+from trio_mqtt.packets._encoder import (
+    DUP_FLAG,
+    RETAIN_FLAG,
+    encode_pubrels,
+    publish_flags,
+    publish_header,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from trio_mqtt._protocol.aliases import TopicAliases
+    from trio_mqtt._protocol.exchanges import OutgoingMessage
     from trio_mqtt._protocol.output import Output
     from trio_mqtt._protocol.session import SessionState
     from trio_mqtt.packets import Packet
-
-    _Kind = type[PubAck | PubRec | PubComp]
 
 OUTPUT_HIGH_WATER: Final = 256 * 1024
 """No queued message is moved to the output while this many bytes wait there."""
@@ -45,22 +51,16 @@ of QoS 1 or 2.
 """
 _COPIED: Final = 1024
 """A payload up to this size is one chunk with its header."""
+_FLAGS: Final = tuple(publish_flags(qos, retain=False, dup=False) for qos in QoS)
+"""The flags of PUBLISH, by QoS."""
 _AWAITING: Final = (SenderState.IDLE, SenderState.AWAITING_PUBACK, SenderState.AWAITING_PUBREC)
 """What a message awaits once it was sent, by QoS."""
-ACKNOWLEDGEMENTS: Final = (PubAck, PubRec, PubComp)
-"""What is for `Sender.on_acknowledgement`."""
 _ANSWERS: Final = {Subscribe: SubAck, Unsubscribe: UnsubAck}
 _INPUTS: Final[Mapping[type, SenderInput]] = {
     PubAck: SenderInput.PUBACK,
     PubRec: SenderInput.PUBREC,
     PubComp: SenderInput.PUBCOMP,
 }
-_NEXT_STEPS: Final[Mapping[type, tuple[SenderState, SenderInput]]] = {
-    PubAck: (SenderState.AWAITING_PUBACK, SenderInput.PUBACK),
-    PubRec: (SenderState.AWAITING_PUBREC, SenderInput.PUBREC),
-    PubComp: (SenderState.AWAITING_PUBCOMP, SenderInput.PUBCOMP),
-}
-"""What an acknowledgement is where nothing is unusual."""
 _UNANSWERED: Final = {SenderState.AWAITING_PUBACK, SenderState.AWAITING_PUBREC}
 # What each message is compared with: on Python 3.11 a look into an Enum takes longer than a call.
 _IDLE: Final = SenderState.IDLE
@@ -69,7 +69,7 @@ _PUBREC: Final = SenderInput.PUBREC
 _FINISH: Final = SenderAction.FINISH
 _SEND_PUBREL: Final = SenderAction.SEND_PUBREL
 _REFUSE: Final = SenderAction.REFUSE
-_EXACTLY_ONCE: Final = QoS.EXACTLY_ONCE
+_EXACTLY_ONCE: Final = int(QoS.EXACTLY_ONCE)
 _SUCCESS: Final = ReasonCode.SUCCESS
 _NOT_FOUND: Final = ReasonCode.PACKET_IDENTIFIER_NOT_FOUND
 
@@ -194,43 +194,45 @@ class Sender:
             or self.quota <= 0  # MQTT-4.9.0-2
             or output.size >= OUTPUT_HIGH_WATER
             or output.closed
-            or session.identifiers.exhausted
         ):
             return False
         qos = message.qos
+        if qos == _EXACTLY_ONCE and not self._qos_2_room:
+            return False
+        packet_id = session.identifiers.take_next(message)  # MQTT-4.3.2-1, MQTT-4.3.3-1
+        if not packet_id:
+            return False
         if qos == _EXACTLY_ONCE:
-            if not self._qos_2_room:
-                return False
             self._qos_2_room -= 1
         self.quota -= 1
         session.outgoing_size += message.size
-        message.packet_id = session.identifiers.take(message)  # MQTT-4.3.2-1, MQTT-4.3.3-1
+        message.packet_id = packet_id
         message.state = _AWAITING[qos]
-        self._append_publish(message, dup=False)  # MQTT-4.3.2-2, MQTT-4.3.3-2
+        self._append_publish(message)  # MQTT-4.3.2-2, MQTT-4.3.3-2
         return True
 
-    def _append_publish(self, message: OutgoingMessage, *, dup: bool) -> None:
+    # Not by keyword: Python 3.11 calls a function with such arguments at twice the cost.
+    def _append_publish(self, message: OutgoingMessage, dup: bool = False) -> None:  # noqa: FBT001, FBT002
         payload = message.payload
         qos = message.qos
         size = len(payload)
-        copied = size <= _COPIED
         topic = message.topic_field
         properties = message.properties
         if message.expires_at is not None:
             properties = message.properties_at(self._session.clock())
         if self.aliases is not None and not dup:  # what is sent again has its full Topic Name
             topic, properties = self.aliases.apply(topic, properties, size)
-        header = publish_header(
-            (DUP_FLAG if dup else 0) | qos << 1 | (1 if message.retain else 0),
-            topic,
-            qos,
-            message.packet_id,
-            properties,
-            size,
-            payload if copied else b"",
-        )
-        self._output.append(header)
-        if not copied:
+        flags = _FLAGS[qos]
+        if message.retain:
+            flags |= RETAIN_FLAG
+        if dup:
+            flags |= DUP_FLAG
+        packet_id = message.packet_id
+        if size <= _COPIED:
+            whole = publish_header(flags, topic, qos, packet_id, properties, size, payload)
+            self._output.append(whole)
+        else:
+            self._output.append(publish_header(flags, topic, qos, packet_id, properties, size))
             self._output.append(payload)
 
     def oldest(self) -> tuple[object, int] | None:
@@ -336,66 +338,21 @@ class Sender:
         if unusual or not isinstance(first, ACKNOWLEDGEMENTS):
             return 0, ()
         kind = type(first)
-        step = _NEXT_STEPS[kind]
-        row = SENDER[step]
+        state, received = NEXT_STEPS[kind]
+        action = SENDER[state, received].action
         packets = packets[start:] if start else packets
-        if row.action is _FINISH:
-            finished = self._finish_each(packets, kind, step[0], row.state)
+        if action is _FINISH:
+            finished = finish_each(session, packets, kind, state)
+            if kind is PubComp:
+                self._qos_2_room += len(finished)
+            self.quota += len(finished)  # each had a place: none is of an earlier connection
             return len(finished), finished
-        if row.action is _SEND_PUBREL:
-            return self._release_each(packets, kind, step[0], row.state), ()
+        if action is _SEND_PUBREL:
+            released = release_each(session, packets, kind, state)
+            if released:
+                self._output.append(encode_pubrels(released))
+            return len(released), ()
         return 0, ()
-
-    def _finish_each(
-        self, packets: Iterable[Packet], kind: _Kind, before: SenderState, after: SenderState
-    ) -> list[OutgoingMessage]:
-        """End the exchanges of messages in that state; says which."""
-        session = self._session
-        in_use = session.identifiers.in_use
-        size = 0
-        finished: list[OutgoingMessage] = []
-        for packet in packets:
-            if not isinstance(packet, kind):
-                break
-            packet_id = packet.packet_id
-            message = in_use.get(packet_id)
-            if not isinstance(message, OutgoingMessage) or message.state is not before:
-                break
-            del in_use[packet_id]
-            message.state = after
-            message.acknowledgement = packet if packet.reason_code else message.verdict or packet
-            size += message.size
-            finished.append(message)
-        session.outgoing_size -= size
-        if kind is PubComp:
-            self._qos_2_room += len(finished)
-        self.quota += len(
-            finished
-        )  # each has had a place, as nothing is from an earlier connection
-        return finished
-
-    def _release_each(
-        self, packets: Iterable[Packet], kind: _Kind, before: SenderState, after: SenderState
-    ) -> int:
-        """Send PUBRELs of messages in that state; says how many."""
-        session = self._session
-        in_use = session.identifiers.in_use
-        released: list[int] = []
-        for packet in packets:
-            if not isinstance(packet, kind) or packet.reason_code:
-                break
-            packet_id = packet.packet_id
-            message = in_use.get(packet_id)
-            if not isinstance(message, OutgoingMessage) or message.state is not before:
-                break
-            if packet.properties is not NO_PROPERTIES:
-                break  # it says something that PUBCOMP will not
-            message.state = after
-            session.release(message)
-            released.append(packet_id)
-        if released:
-            self._output.append(encode_pubrels(released))
-        return len(released)
 
     def on_acknowledgement(self, packet: PubAck | PubRec | PubComp) -> OutgoingMessage | None:
         """Take a step of a handshake.

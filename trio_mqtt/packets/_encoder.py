@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _P = PacketType
 PUBLISH_FIRST_BYTE: Final = _P.PUBLISH << 4
 DUP_FLAG: Final = 0b1000
+RETAIN_FLAG: Final = 0b0001
 _PUBACK: Final = int.from_bytes(bytes((_P.PUBACK << 4, 2, 0, 0)), "big")
 """A PUBACK that has no Packet Identifier yet, and no Reason Code (3.4.2.1)."""
 _PUBREL: Final = int.from_bytes(bytes((_P.PUBREL << 4 | 0b0010, 2, 0, 0)), "big")
@@ -210,7 +211,7 @@ def encode_publish_properties(properties: Properties) -> bytes:
 
 def publish_flags(qos: int, *, retain: bool, dup: bool) -> int:
     """DUP, QoS and RETAIN as they stand in the fixed header (3.3.1)."""
-    return (DUP_FLAG if dup else 0) | qos << 1 | (1 if retain else 0)
+    return (DUP_FLAG if dup else 0) | qos << 1 | (RETAIN_FLAG if retain else 0)
 
 
 def _publish(packet: classes.Publish, protocol: Protocol) -> bytes:
