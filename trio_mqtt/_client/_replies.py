@@ -19,6 +19,7 @@ from trio_mqtt._client._outgoing import PublishOptions, result_of
 from trio_mqtt._client._requests import Grant, SubscribeOptions
 from trio_mqtt._client._subscribing import SubscriptionManager
 from trio_mqtt._client._subscription import Subscription
+from trio_mqtt._client._waiting import Outcome
 from trio_mqtt._enums import MQTT_5, ReasonCode, RetainHandling
 from trio_mqtt._errors import FeatureNotSupported, LocalProtocolError, MQTTError
 from trio_mqtt._topics import check_topic_name
@@ -76,14 +77,14 @@ class Waiting:
         reply: the reply, or None.
     """
 
-    done: trio.Event = attrs.Factory(trio.Event)
+    done: Outcome = attrs.Factory(Outcome)
     reply: Message | None = None
 
     def published(self, message: OutgoingMessage) -> None:
         """The request itself was acknowledged, refused or given up."""
         answer = message.acknowledgement
         if message.failure is not None or (answer is not None and answer.reason_code.is_failure):
-            self.done.set()
+            self.done(message)
 
 
 class Inbox(Subscription):
@@ -115,12 +116,12 @@ class Inbox(Subscription):
             _logger.debug("a reply to %r answers no request that waits", message.topic)
             return
         waiting.reply = message
-        waiting.done.set()
+        waiting.done(message)
 
     def _wake_all(self) -> None:
         super()._wake_all()
         for waiting in self.waiting.values():
-            waiting.done.set()
+            waiting.done(None)
 
 
 class ResponseChannel:
