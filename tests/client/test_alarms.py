@@ -124,3 +124,15 @@ async def test_the_task_ends_though_the_last_is_put_off_while_others_ring(
     await wait_all_tasks_blocked()
     assert 0 < len(rung) < 100
     assert tasks() == before
+
+
+async def test_those_that_are_late_ring_all_at_once(mock_clock: MockClock) -> None:
+    rung: list[tuple[str, float]] = []
+    with ExitStack() as alarms:
+        for number in range(100):
+            alarms.enter_context(Alarm(noting(rung, str(number)), 1))
+        await wait_all_tasks_blocked()
+        mock_clock.jump(1.3)
+        for _ in range(3):
+            await trio.lowlevel.checkpoint()
+    assert len(rung) == 100

@@ -27,6 +27,11 @@ _AT_ONCE: Final = 8
 Each wakes a task that makes some objects and soon drops them. Were hundreds of them awake at once,
 there would be so many that the garbage collector looks through the whole program, again and again.
 """
+_LATE: Final = 0.25
+"""Those that should have rung so long ago, in seconds, wait no more, however many they are.
+
+Otherwise a program whose tasks take long turns would fall behind for good.
+"""
 
 
 class _Bell:
@@ -70,13 +75,13 @@ class _Bell:
         due = self._due
         while self._alarms:
             now = trio.current_time()
-            for _ in range(_AT_ONCE):
-                if not due or due[0][0] > now:
-                    break
+            rung = 0
+            while due and due[0][0] <= now and (rung < _AT_ONCE or due[0][0] < now - _LATE):
+                rung += 1
                 alarm = heappop(due)[2]
                 if alarm.ring is not None:
                     self._put(alarm, alarm.ring(now))
-            else:
+            if due and due[0][0] <= now:
                 await trio.lowlevel.checkpoint()
                 continue
             with trio.CancelScope(deadline=due[0][0] if due else inf) as self._sleep:
