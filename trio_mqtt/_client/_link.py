@@ -20,7 +20,6 @@ from trio_mqtt._client._alarms import Alarm
 from trio_mqtt._client._waiting import Wakeup
 from trio_mqtt._enums import MQTT_5
 from trio_mqtt._errors import ConnectFailed, ConnectionLost, MQTTError, RemoteProtocolError
-from trio_mqtt._protocol.exchanges import IncomingMessage
 from trio_mqtt.packets import Auth, ConnAck, Disconnect, Properties
 
 if TYPE_CHECKING:
@@ -61,8 +60,8 @@ class Link:
         ping_timeout: how long the Server may be silent after a PINGREQ, in seconds.
         ack_timeout: how long an acknowledgement may take, in seconds, or None.
         take: what takes each event, in order, by its class; may raise ConnectionLost.
-        take_run: takes as many messages as it can at once, from this position on, and returns how
-            many; it is asked before `take`.
+        take_runs: takes as many events of a class as it can at once, from this position on, and
+            returns how many; it is asked before `take`.
         progress: called when a batch of events was delivered and when output was sent.
 
     Attributes:
@@ -83,7 +82,7 @@ class Link:
         ping_timeout: float,
         ack_timeout: float | None,
         take: Mapping[type, Callable[..., object]],
-        take_run: Callable[[list[Event], int], int],
+        take_runs: Mapping[type, Callable[[list[Event], int], int]],
         progress: Callable[[], None],
     ) -> None:
         self.name = name
@@ -98,7 +97,7 @@ class Link:
         self._ack_timeout = ack_timeout
         self._output_is_low = Wakeup()
         self._take = take
-        self._take_run = take_run
+        self._take_runs = take_runs
         self._progress = progress
         self._scope = trio.CancelScope()
         self._last_sent = self._last_received = trio.current_time()
@@ -209,7 +208,7 @@ class Link:
         connection = self.connection
         valve = self._valve
         take = self._take
-        take_run = self._take_run
+        take_runs = self._take_runs
         progress = self._progress
         event: Event | None = None
         data: bytes | bytearray = b""
@@ -220,7 +219,8 @@ class Link:
                 try:
                     while taken < len(events):
                         event = events[taken]
-                        if isinstance(event, IncomingMessage) and (run := take_run(events, taken)):
+                        take_run = take_runs.get(event.__class__)
+                        if take_run is not None and (run := take_run(events, taken)):
                             taken += run
                         else:
                             taken += 1

@@ -91,7 +91,7 @@ class Publisher:
             self.pending += 1
 
     def _finish(self, message: OutgoingMessage) -> None:
-        self.pending -= 1
+        pending = self.pending = self.pending - 1
         acknowledgement = message.acknowledgement
         if acknowledgement is None or acknowledgement.reason_code:
             try:
@@ -103,7 +103,7 @@ class Publisher:
             except Exception as error:  # noqa: BLE001 - told to whoever waits, in `_settle`
                 self.in_doubt += 1
                 self._failure = error
-        if not self.pending:
+        if not pending:
             self._done.set()
 
     async def _settle(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -20,13 +21,14 @@ from trio_mqtt.events import PublishFailed
 from trio_mqtt.packets import SubAck, Subscribe, UnsubAck, Unsubscribe
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from trio_mqtt._client._event_stream import EventStreams
     from trio_mqtt._client._link import Link
     from trio_mqtt._client._outgoing import Make, Payload
     from trio_mqtt._client._session import Session
     from trio_mqtt._client._valve import Valve
+    from trio_mqtt._protocol.connection import Event
     from trio_mqtt._protocol.server_info import ServerInfo
 
 _logger = logging.getLogger("trio_mqtt")
@@ -166,13 +168,28 @@ class Sending:
 
     def finish(self, message: OutgoingMessage) -> None:
         """Tell of the end of an exchange; a refusal is an event, too, as nobody may wait for it."""
-        acknowledgement = message.acknowledgement
-        if acknowledgement is not None and acknowledgement.reason_code:  # success is 0, mostly
-            refusal = refusal_of(message, self.server_name)
-            if refusal is not None:
-                self._events.put(PublishFailed(message=message, error=refusal))
-        if message.listener is not None:
-            message.listener(message)
+        self.finish_run((message,), 0)
+
+    def finish_run(self, events: Sequence[Event], start: int) -> int:
+        """Tell of the ends of exchanges, as many as stand here one behind the other.
+
+        Returns:
+            How many these are.
+        """
+        count = 0
+        for message in islice(events, start, None):
+            if not isinstance(message, OutgoingMessage):
+                break
+            count += 1
+            acknowledgement = message.acknowledgement
+            if acknowledgement is not None and acknowledgement.reason_code:  # success is 0, mostly
+                refusal = refusal_of(message, self.server_name)
+                if refusal is not None:
+                    self._events.put(PublishFailed(message=message, error=refusal))
+            listener = message.listener
+            if listener is not None:
+                listener(message)
+        return count
 
     # -- messages that are not sent -----------------------------------------------------------
 
@@ -331,8 +348,9 @@ class Sending:
             return False
         sender = link.connection.sender
         if message.qos:
-            room = not self._queue_gate.waiting and self._session.outgoing_size < self._most_bytes
-            if not (room and sender.send_at_once(message)):
+            if self._queue_gate.waiting or self._session.outgoing_size >= self._most_bytes:
+                return False
+            if not sender.send_at_once(message):
                 return False
         elif self._output_gate.is_open:
             sender.send(message)

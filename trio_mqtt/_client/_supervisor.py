@@ -28,7 +28,7 @@ from trio_mqtt._client._settling import settle_with
 from trio_mqtt._client._story import tell_closed, tell_connected
 from trio_mqtt._enums import MQTT_5
 from trio_mqtt._errors import ConnectionLost, MQTTError, SessionLost
-from trio_mqtt._protocol.connection import Connection
+from trio_mqtt._protocol.connection import Connection, Event
 from trio_mqtt._protocol.exchanges import OutgoingMessage, Request
 from trio_mqtt._protocol.server_info import ServerInfo
 from trio_mqtt.events import Connected, Disconnected, PublishFailed, SessionReplaced
@@ -159,6 +159,10 @@ class Supervisor:
             Disconnect: self._disconnected,
             Auth: self.authenticating.received,
         }
+        self._take_runs: Mapping[type, Callable[[list[Event], int], int]] = {
+            Message: self.deliveries.deliver_run,
+            OutgoingMessage: self.sending.finish_run,
+        }
         watch(hooks, self.sending, self.deliveries, self._dialer)
         self._itinerary = itinerary
         self._options = options
@@ -276,7 +280,7 @@ class Supervisor:
             ping_timeout=self._options.ping_timeout,
             ack_timeout=self._options.ack_timeout,
             take=self._take,
-            take_run=self.deliveries.deliver_run,
+            take_runs=self._take_runs,
             progress=self._progress,
         )
 
