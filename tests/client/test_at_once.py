@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
@@ -14,7 +14,8 @@ import trio_mqtt
 from tests.client.moments import received
 from tests.client.support import open_bounded_server, open_once
 from trio_mqtt._protocol.sender import OUTPUT_HIGH_WATER
-from trio_mqtt.packets import PubAck, Publish
+from trio_mqtt.packets import PubAck, Publish, encode
+from trio_mqtt.testing import ServerLimits
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -60,6 +61,26 @@ async def test_a_message_that_has_expired_is_not_sent(server: Server) -> None:
         with pytest.raises(trio_mqtt.MessageDropped):
             await client.publish("a", b"old", qos=1, message_expiry=0)
     assert payloads(server) == []
+
+
+@pytest.mark.parametrize("payload", [b"x" * 4_456, "x" * 4_454], ids=["bytes", "text"])
+async def test_a_long_topic_name_takes_its_room(server: Server, payload: Any) -> None:
+    server.limits = ServerLimits(maximum_packet_size=70_000)
+    topic = "t" * 65_535
+    async with open_once(connector=server.connect) as client:
+        await client.publish(topic, payload, qos=1)
+        with pytest.raises(trio_mqtt.PacketTooLarge):
+            await client.publish(topic, payload + payload[:1], qos=1)
+    (packet,) = received(server, Publish)
+    assert len(encode(packet, trio_mqtt.MQTT_5)) == 70_000
+
+
+async def test_properties_take_their_room(server: Server) -> None:
+    server.limits = ServerLimits(maximum_packet_size=70_000)
+    async with open_once(connector=server.connect) as client:
+        with pytest.raises(trio_mqtt.PacketTooLarge):
+            await client.publish("a", qos=1, user_properties=[("name", "x" * 60_000)] * 2)
+    assert received(server, Publish) == []
 
 
 async def both_send(nursery: trio.Nursery, send: Callable[[str, bytes], Awaitable[object]]) -> None:

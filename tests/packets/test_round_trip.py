@@ -17,7 +17,7 @@ from trio_mqtt._errors import LocalProtocolError
 from trio_mqtt.packets._encoder import (
     encode_publish_properties,
     encode_topic,
-    publish_flags,
+    publish_first_byte,
     publish_header,
 )
 
@@ -148,7 +148,7 @@ def test_a_publish_from_its_parts_is_the_same(packet: p.Packet) -> None:
     assert isinstance(packet, p.Publish)
     packet.topic = packet.topic or "t"
     header = publish_header(
-        publish_flags(packet.qos, retain=packet.retain, dup=packet.dup),
+        publish_first_byte(packet.qos, retain=packet.retain, dup=packet.dup),
         encode_topic(packet.topic),
         packet.qos,
         packet.packet_id,

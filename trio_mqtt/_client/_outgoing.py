@@ -39,6 +39,7 @@ Payload = bytes | bytearray | memoryview | str
 _OVERHEAD: Final = 256  # what a message takes beside its payload, about
 _REMEMBERED: Final = 1024
 _LONGEST_REMEMBERED: Final = 256
+_LONGEST_TOPIC: Final = 2 + 65_535
 _TEXT: Final = b"\x02\x01\x01"  # Payload Format Indicator 1, alone
 _OF_A_REQUEST: Final = {"response_topic", "correlation_data"}
 _CONTINUES: Final = 0x80
@@ -152,6 +153,7 @@ class MessageMaker:
         self._no_properties = b"\0" if server.protocol is MQTT_5 else b""
         self._qos_granted = (0, 1, 2)[: server.maximum_qos + 1]
         self._surely_fits = (server.maximum_packet_size or LARGEST_PACKET) - _FIXED
+        self._surely_small = self._surely_fits - _LONGEST_TOPIC - len(_TEXT)
 
     def make(
         self,
@@ -184,8 +186,8 @@ class MessageMaker:
         if options:
             properties = self._properties(options, text=properties is _TEXT)
         size = len(data)
-        length = size + len(topic_field) + len(properties)
-        if retain or qos not in self._qos_granted or length > self._surely_fits:
+        if options or retain or qos not in self._qos_granted or size > self._surely_small:
+            length = size + len(topic_field) + len(properties)
             self._check_limits(qos, retain=retain, size=length)
         message = OutgoingMessage(
             topic,

@@ -26,7 +26,7 @@ from trio_mqtt.packets._encoder import (
     DUP_FLAG,
     RETAIN_FLAG,
     encode_pubrels,
-    publish_flags,
+    publish_first_byte,
     publish_header,
 )
 
@@ -51,8 +51,9 @@ of QoS 1 or 2.
 """
 _COPIED: Final = 1024
 """A payload up to this size is one chunk with its header."""
-_FLAGS: Final = tuple(publish_flags(qos, retain=False, dup=False) for qos in QoS)
-"""The flags of PUBLISH, by QoS."""
+_FIRST_BYTES: Final = tuple(publish_first_byte(qos, retain=False, dup=False) for qos in QoS)
+"""How a PUBLISH begins, by QoS."""
+_PLAIN: Final = _FIRST_BYTES[0]
 _AWAITING: Final = (SenderState.IDLE, SenderState.AWAITING_PUBACK, SenderState.AWAITING_PUBREC)
 """What a message awaits once it was sent, by QoS."""
 _ANSWERS: Final = {Subscribe: SubAck, Unsubscribe: UnsubAck}
@@ -172,9 +173,9 @@ class Sender:
         if self.aliases is not None:
             topic, properties = self.aliases.apply(topic, properties, size)
         if size <= _COPIED:
-            self._output.append(publish_header(0, topic, 0, 0, properties, size, payload))
+            self._output.append(publish_header(_PLAIN, topic, 0, 0, properties, size, payload))
         else:
-            self._output.append(publish_header(0, topic, 0, 0, properties, size))
+            self._output.append(publish_header(_PLAIN, topic, 0, 0, properties, size))
             self._output.append(payload)
 
     def send_at_once(self, message: OutgoingMessage) -> bool:
@@ -222,17 +223,17 @@ class Sender:
             properties = message.properties_at(self._session.clock())
         if self.aliases is not None and not dup:  # what is sent again has its full Topic Name
             topic, properties = self.aliases.apply(topic, properties, size)
-        flags = _FLAGS[qos]
+        first = _FIRST_BYTES[qos]
         if message.retain:
-            flags |= RETAIN_FLAG
+            first |= RETAIN_FLAG
         if dup:
-            flags |= DUP_FLAG
+            first |= DUP_FLAG
         packet_id = message.packet_id
         if size <= _COPIED:
-            whole = publish_header(flags, topic, qos, packet_id, properties, size, payload)
+            whole = publish_header(first, topic, qos, packet_id, properties, size, payload)
             self._output.append(whole)
         else:
-            self._output.append(publish_header(flags, topic, qos, packet_id, properties, size))
+            self._output.append(publish_header(first, topic, qos, packet_id, properties, size))
             self._output.append(payload)
 
     def oldest(self) -> tuple[object, int] | None:

@@ -145,7 +145,7 @@ def _connack(packet: classes.ConnAck, protocol: Protocol) -> bytes:
 
 
 def publish_header(  # noqa: PLR0913, PLR0917 - the parts of a PUBLISH, one by one, on the hot path
-    flags: int,
+    first: int,
     topic: bytes,
     qos: int,
     packet_id: int,
@@ -156,7 +156,7 @@ def publish_header(  # noqa: PLR0913, PLR0917 - the parts of a PUBLISH, one by o
     """Everything of a PUBLISH before its payload, from parts that were checked before.
 
     Args:
-        flags: DUP, QoS and RETAIN as they stand in the fixed header.
+        first: the first byte of the fixed header, as `publish_first_byte` makes it.
         topic: the Topic Name as a UTF-8 Encoded String, with its length.
         qos: the Quality of Service.
         packet_id: the Packet Identifier, unused at QoS 0.
@@ -164,7 +164,6 @@ def publish_header(  # noqa: PLR0913, PLR0917 - the parts of a PUBLISH, one by o
         payload_size: what the payload takes, in bytes.
         payload: the payload itself, to be copied behind the header; nothing leaves that out.
     """
-    first = PUBLISH_FIRST_BYTE | flags
     # One formatting each: half the time of adding the parts up.
     if qos:
         length = len(topic) + 2 + len(properties) + payload_size
@@ -209,9 +208,9 @@ def encode_publish_properties(properties: Properties) -> bytes:
     return write_properties(properties, _P.PUBLISH)
 
 
-def publish_flags(qos: int, *, retain: bool, dup: bool) -> int:
-    """DUP, QoS and RETAIN as they stand in the fixed header (3.3.1)."""
-    return (DUP_FLAG if dup else 0) | qos << 1 | (RETAIN_FLAG if retain else 0)
+def publish_first_byte(qos: int, *, retain: bool, dup: bool) -> int:
+    """The packet type, DUP, QoS and RETAIN as they stand in the fixed header (3.3.1)."""
+    return PUBLISH_FIRST_BYTE | (DUP_FLAG if dup else 0) | qos << 1 | (RETAIN_FLAG if retain else 0)
 
 
 def _publish(packet: classes.Publish, protocol: Protocol) -> bytes:
@@ -226,7 +225,7 @@ def _publish(packet: classes.Publish, protocol: Protocol) -> bytes:
     if packet.qos:
         _packet_id(packet.packet_id)
     header = publish_header(
-        publish_flags(packet.qos, retain=packet.retain, dup=packet.dup),
+        publish_first_byte(packet.qos, retain=packet.retain, dup=packet.dup),
         _wire.write_string(packet.topic, "the Topic Name"),
         packet.qos,
         packet.packet_id,
