@@ -11,6 +11,8 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from trio_mqtt._client._message import Message
 
 Overflow = Literal["wait", "drop_oldest", "drop_newest"]
@@ -35,26 +37,31 @@ class Buffer:
         name: what it is called in the log.
         most: how many loose messages it holds.
         overflow: what happens to more.
+        on_room: called when there is room again, after it was told to hold the reader back.
 
     Attributes:
         name: what it is called in the log.
         blocking: whether it holds the reader back.
         received: how many messages were put in.
-        taken: how many were taken out.
         dropped: how many were dropped for want of room.
         loose_bytes: what the loose messages take, in bytes.
         stalled: whether the consumer has taken nothing for so long that holding the reader back
             is over.
+        in_hand: the windowed messages that were taken out, until they are settled.
     """
 
-    def __init__(self, name: str, most: int, overflow: Overflow) -> None:
+    def __init__(
+        self, name: str, most: int, overflow: Overflow, *, on_room: Callable[[Buffer], None]
+    ) -> None:
         self.name = name
         self.blocking = False
         self.received = 0
-        self.taken = 0
         self.dropped = 0
         self.loose_bytes = 0
         self.stalled = False
+        self.in_hand: dict[Message, None] = {}
+        self._left = 0  # how many windowed messages were in it as it was emptied
+        self._on_room = on_room
         self._most = most
         self._overflow: Overflow = overflow
         self._windowed: deque[Message] = _NONE
@@ -63,6 +70,11 @@ class Buffer:
     def __len__(self) -> int:
         """How many messages wait."""
         return len(self._windowed) + len(self._loose)
+
+    @property
+    def taken(self) -> int:
+        """How many messages were taken out."""
+        return self.received - self.dropped - self._left - len(self)
 
     @property
     def is_full(self) -> bool:
@@ -122,17 +134,27 @@ class Buffer:
         """
         if self._loose is _NONE:
             self._loose = deque()
-        total = self.loose_bytes
-        count = 0
+        total = self.loose_bytes + len(messages) * OVERHEAD
         for message in messages:
-            total += len(message.payload) + OVERHEAD
-            if total >= MOST_BYTES:
-                break
-            self.loose_bytes = total
-            count += 1
-        self._loose.extend(messages if count == len(messages) else messages[:count])
+            total += len(message.payload)
+        if total < MOST_BYTES:
+            count = len(messages)
+        else:
+            count, total = self._fitting(messages)
+        self._loose += messages if count == len(messages) else messages[:count]
+        self.loose_bytes = total
         self.received += count
         return count
+
+    def _fitting(self, messages: list[Message]) -> tuple[int, int]:
+        """How many of these can be added before it is full, and the bytes in it then."""
+        total = self.loose_bytes
+        for count, message in enumerate(messages):
+            size = len(message.payload) + OVERHEAD
+            if total + size >= MOST_BYTES:
+                return count, total
+            total += size
+        return len(messages), total
 
     def put_loose(self, message: Message) -> bool:
         """Add a message that nothing else bounds; one may be dropped for it, or be dropped.
@@ -169,17 +191,27 @@ class Buffer:
         self.dropped += 1
 
     def take(self) -> Message | None:
-        """The message that came first, or None."""
+        """The message that came first, or None; a windowed one is in hand from now on."""
         windowed, loose = self._windowed, self._loose
         if windowed and not (loose and loose[0]._arrival < windowed[0]._arrival):
             message = windowed.popleft()
+            if message.settled is None:
+                self.in_hand[message] = None
         elif loose:
             message = loose.popleft()
             self.loose_bytes -= len(message.payload) + OVERHEAD
         else:
             return None
-        self.taken += 1
+        if self.blocking or self.stalled:
+            self._relax()
         return message
+
+    def _relax(self) -> None:
+        self.stalled = False
+        # Not for every place that gets free: stopping and going on has its price.
+        if self.blocking and self.is_half_empty:
+            self.blocking = False
+            self._on_room(self)
 
     def windowed(self) -> list[Message]:
         """The messages that are to be acknowledged, in order; they stay here."""
@@ -195,6 +227,7 @@ class Buffer:
         """Empty it; the windowed messages are the caller's to settle or to leave."""
         windowed = list(self._windowed)
         self.dropped += len(self._loose)
+        self._left += len(windowed)
         self._windowed.clear()
         self._loose.clear()
         self.loose_bytes = 0

@@ -6,8 +6,7 @@ The one place that knows the routes and the way to the acknowledgement.
 from __future__ import annotations
 
 import logging
-from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from trio_mqtt._client._event_stream import EventStreams
 from trio_mqtt._client._held_watch import HeldWatch
@@ -29,10 +28,12 @@ if TYPE_CHECKING:
     from trio_mqtt._client._requests import SubscribeOptions
     from trio_mqtt._client._session import Session
     from trio_mqtt._client._versions import UnsupportedProperties
-    from trio_mqtt._protocol.connection import Connection, Event
+    from trio_mqtt._protocol.connection import Connection
+    from trio_mqtt._protocol.exchanges import IncomingMessage
     from trio_mqtt._protocol.receiver import Receiver
     from trio_mqtt.abc import Changes
     from trio_mqtt.packets import Properties
+    from trio_mqtt.packets._runs import PublishRun
 
 _SUCCESS: Final = ReasonCode.SUCCESS
 _logger = logging.getLogger("trio_mqtt")
@@ -168,45 +169,45 @@ class Deliveries:
         if self._held >= self._receive_maximum:
             self._close_window()
 
-    def deliver_run(self, events: list[Event], start: int) -> int:
+    def deliver_run(self, received: PublishRun[IncomingMessage], start: int) -> int:
         """Give several messages in a row to the one subscription that they are for.
 
         That is most of them, and costs a third of delivering each; what is rare is for `deliver`.
 
         Args:
-            events: some of them messages.
+            received: all of the same QoS.
             start: the position of the first to look at.
 
         Returns:
-            How many were delivered; 0 if the first is not such a message.
+            How many were delivered; 0 if the first needs a closer look.
         """
-        first = events[start]
-        if not isinstance(first, Message):
-            return 0
+        messages = cast("PublishRun[Message]", received)  # of which the connection makes them
+        first = messages[start]
         only = self.routes.only
         topic = first.topic
-        subscription = only(topic)
+        subscription = only(topic) or self.routes.sole(topic)
         if subscription is None:
             return 0
         windowed = first.qos > 0
         room = subscription._room_for(first)
         if windowed:
             room = min(room, self._receive_maximum - 1 - self._held)
-        arrival = self._arrivals
-        run: list[Message] = []
-        for message in islice(events, start, start + max(room, 0)):
-            if not isinstance(message, Message) or (message.qos > 0) is not windowed:
-                break
+        if room <= 0:
+            return 0
+        run = messages if start == 0 and room >= len(messages) else messages[start : start + room]
+        arrival = before = self._arrivals
+        for message in run:
             if message.topic is not topic:  # the reader makes one object of the same names
                 topic = message.topic
-                if only(topic) is not subscription:
+                if (only(topic) or self.routes.sole(topic)) is not subscription:
+                    run = run[: arrival - before]
                     break
             arrival += 1
             message._arrival = arrival
-            run.append(message)
+            message._holder = subscription
         count = subscription._put_run(run, windowed=windowed)
         self._arrivals += count
-        if windowed and count:
+        if windowed:
             self._held += count
             if not self._watch.running:
                 self._watch.begin()
@@ -270,6 +271,19 @@ class Deliveries:
         if not shared.holders:
             self._acknowledge(shared.original, _SUCCESS if shared.accepted else reason_code)
 
+    def accept(self, message: Message) -> None:
+        """Settle, with success, a message that a subscription has in hand; paid for each."""
+        receiver = self._receiver
+        if message._shared is not None or message._stored or receiver is None:
+            self.settle(message, _SUCCESS)
+            return
+        receiver.settle(message)
+        self._held -= 1
+        if self._is_durable:
+            self._changed()
+        if self._window.full:
+            self._note_room()
+
     def release(self, message: Message) -> None:
         """Settle a message with which nobody has dealt: the Server may forget it."""
         self.settle(message, _SUCCESS)
@@ -293,7 +307,11 @@ class Deliveries:
         self._held -= 1
         if self._is_durable:
             self._changed()
-        if self._window.full and self._held < self._receive_maximum:
+        if self._window.full:
+            self._note_room()
+
+    def _note_room(self) -> None:
+        if self._held < self._receive_maximum:
             self._window.full = False
             self._window.taken += 1
             self.valve.unblock(self._window)

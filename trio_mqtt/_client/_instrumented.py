@@ -238,16 +238,23 @@ class InstrumentedSending(Sending):
 
 
 class InstrumentedBuffer(Buffer):
-    """Tells of messages that it drops."""
+    """Tells of messages that it hands out, and of those that it drops."""
 
     hooks: Hooks
 
     @classmethod
     def of(cls, buffer: Buffer, hooks: Hooks) -> Self:
         """The same as another one, which is empty."""
-        new = cls(buffer.name, buffer._most, buffer._overflow)
+        new = cls(buffer.name, buffer._most, buffer._overflow, on_room=buffer._on_room)
         new.hooks = hooks
         return new
+
+    def take(self) -> Message | None:
+        """The message that came first, or None; see `Buffer.take`."""
+        message = super().take()
+        if message is not None:
+            self.hooks.call("message_delivered", message)
+        return message
 
     def _drop(self, message: Message) -> None:
         super()._drop(message)
@@ -261,20 +268,11 @@ class InstrumentedBuffer(Buffer):
 
 
 class InstrumentedSubscription(Subscription):
-    """Tells of messages that it hands out."""
+    """Has a buffer that tells what becomes of messages."""
 
     def watch(self, hooks: Hooks) -> None:
         """Tell these from now on."""
-        self._hooks = hooks
-        if hooks.wants("message_dropped"):
-            self._buffer = InstrumentedBuffer.of(self._buffer, hooks)
-
-    @enable_ki_protection
-    def _take(self) -> Message | None:
-        message = super()._take()
-        if message is not None:
-            self._hooks.call("message_delivered", message)
-        return message
+        self._buffer = InstrumentedBuffer.of(self._buffer, hooks)
 
 
 class InstrumentedDeliveries(Deliveries):
@@ -310,6 +308,10 @@ class InstrumentedDeliveries(Deliveries):
         if message.settled is None:
             super().settle(message, reason_code)
             self.hooks.call("message_settled", message, reason_code, released=False)
+
+    def accept(self, message: Message) -> None:
+        """Settle a message with success; see `Deliveries.accept`."""
+        self.settle(message, ReasonCode.SUCCESS)
 
     def release(self, message: Message) -> None:
         """Settle what nobody has dealt with; see `Deliveries.release`."""

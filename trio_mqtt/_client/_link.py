@@ -20,14 +20,16 @@ from trio_mqtt._client._alarms import Alarm
 from trio_mqtt._client._waiting import Wakeup
 from trio_mqtt._enums import MQTT_5
 from trio_mqtt._errors import ConnectFailed, ConnectionLost, MQTTError, RemoteProtocolError
+from trio_mqtt._protocol.connection import in_order
 from trio_mqtt.packets import Auth, ConnAck, Disconnect, Properties
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
+    from trio_mqtt._client._taking import Takers
     from trio_mqtt._client._valve import Valve
     from trio_mqtt._enums import ReasonCode
-    from trio_mqtt._protocol.connection import Connection, Event
+    from trio_mqtt._protocol.connection import Connection, Event, Run
 
 _JOINED: Final = 64 * 1024
 """Chunks are joined for sending up to about this many bytes; larger ones are not copied."""
@@ -59,9 +61,7 @@ class Link:
         valve: says when the reader must pause.
         ping_timeout: how long the Server may be silent after a PINGREQ, in seconds.
         ack_timeout: how long an acknowledgement may take, in seconds, or None.
-        take: what takes each event, in order, by its class; may raise ConnectionLost.
-        take_runs: takes as many events of a class as it can at once, from this position on, and
-            returns how many; it is asked before `take`.
+        takers: who takes what happens.
         progress: called when a batch of events was delivered and when output was sent.
 
     Attributes:
@@ -81,8 +81,7 @@ class Link:
         valve: Valve,
         ping_timeout: float,
         ack_timeout: float | None,
-        take: Mapping[type, Callable[..., object]],
-        take_runs: Mapping[type, Callable[[list[Event], int], int]],
+        takers: Takers,
         progress: Callable[[], None],
     ) -> None:
         self.name = name
@@ -96,8 +95,7 @@ class Link:
         self._ping_timeout = ping_timeout
         self._ack_timeout = ack_timeout
         self._output_is_low = Wakeup()
-        self._take = take
-        self._take_runs = take_runs
+        self._takers = takers
         self._progress = progress
         self._scope = trio.CancelScope()
         self._last_sent = self._last_received = trio.current_time()
@@ -179,7 +177,7 @@ class Link:
 
     def drop(self) -> None:
         """Send what waits, then close without a DISCONNECT, so that the will is published."""
-        self.connection.output.closed = True
+        self.connection.output.close()
         self.wake_writer()
 
     def fail(self, error: MQTTError, reason_code: ReasonCode, why: str | None = None) -> None:
@@ -206,39 +204,17 @@ class Link:
     @enable_ki_protection
     async def _read(self) -> None:
         connection = self.connection
-        valve = self._valve
-        take = self._take
-        take_runs = self._take_runs
-        progress = self._progress
-        event: Event | None = None
         data: bytes | bytearray = b""
         while True:
             # What came with CONNACK is looked at before more is read.
-            while events := connection.next_events():
-                taken = 0
-                try:
-                    while taken < len(events):
-                        event = events[taken]
-                        take_run = take_runs.get(event.__class__)
-                        if take_run is not None and (run := take_run(events, taken)):
-                            taken += run
-                        else:
-                            taken += 1
-                            take[event.__class__](event)
-                        if valve.blockers and not valve.awaited:
-                            progress()
-                            await valve.wait()
-                finally:
-                    # If the connection ends in a pause: what has happened has happened.
-                    for event in events[taken:]:
-                        with suppress(ConnectionLost):
-                            take[event.__class__](event)
-                progress()
-            progress()
+            while events := connection.next_runs():
+                await self._take_events(events)
+                self._progress()
+            self._progress()
             while connection.output.size > _MOST_OUTPUT:
                 # A Server that takes no answers gets nothing to answer read, either.
                 await self._output_is_low.sleep()
-            event, data = None, b""  # not kept while nothing comes: they may be large
+            data = b""  # not kept while nothing comes: it may be large
             try:
                 data = await self._stream.receive_some()
             except _GONE as error:
@@ -249,6 +225,37 @@ class Link:
                 raise ConnectionLost(message)
             self._last_received = trio.current_time()
             connection.receive_data(data)
+
+    @enable_ki_protection
+    async def _take_events(self, events: list[Event | Run]) -> None:
+        """Have each taken, in order; between two of them, pause for the valve."""
+        valve = self._valve
+        take_one, take_run = self._takers.one, self._takers.run
+        number = start = 0  # of the event, and of the first message left of a run
+        try:
+            while number < len(events):
+                event = events[number]
+                one: Event | None = None
+                if isinstance(event, list):
+                    count = take_run[event.__class__](event, start)
+                    if not count:
+                        one = event[start]
+                    start += count or 1
+                    if start >= len(event):
+                        number, start = number + 1, 0
+                else:
+                    one = event
+                    number += 1
+                if one is not None:
+                    take_one[one.__class__](one)
+                if valve.blockers and not valve.awaited:
+                    self._progress()
+                    await valve.wait()
+        finally:
+            # If the connection ends in a pause: what has happened has happened.
+            for event in in_order(events[number:])[start:]:
+                with suppress(ConnectionLost):
+                    take_one[event.__class__](event)
 
     def _refuse(self, error: RemoteProtocolError) -> None:
         """Tell the Server what it did wrong, if that is possible, and end (4.13.1)."""

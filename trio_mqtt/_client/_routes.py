@@ -105,7 +105,7 @@ class Routes:
     telling, and a subscription that was left is of no interest as long as another one matches.
 
     Attributes:
-        only: the one subscription that gets every message to a topic, if that is known, else None.
+        only: the same as `sole`, for a topic that was looked for, else None.
     """
 
     def __init__(self) -> None:
@@ -185,6 +185,12 @@ class Routes:
         """Forget what was remembered: a subscription came or went."""
         self._only.clear()
         self._found.clear()
+
+    def sole(self, topic: str) -> Subscription | None:
+        """The one subscription that gets every message to a topic, or None; it is looked for."""
+        if topic not in self._found:
+            self._look_up(topic)
+        return self._only.get(topic)
 
     def find(self, message: Message) -> tuple[list[Subscription], bool]:
         """Who gets a message, each once, and whether anything here is subscribed to it."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from trio_mqtt._client._outgoing import Make, Payload
     from trio_mqtt._client._session import Session
     from trio_mqtt._client._valve import Valve
-    from trio_mqtt._protocol.connection import Event
     from trio_mqtt._protocol.server_info import ServerInfo
 
 _logger = logging.getLogger("trio_mqtt")
@@ -170,17 +168,9 @@ class Sending:
         """Tell of the end of an exchange; a refusal is an event, too, as nobody may wait for it."""
         self.finish_run((message,), 0)
 
-    def finish_run(self, events: Sequence[Event], start: int) -> int:
-        """Tell of the ends of exchanges, as many as stand here one behind the other.
-
-        Returns:
-            How many these are.
-        """
-        count = 0
-        for message in islice(events, start, None):
-            if not isinstance(message, OutgoingMessage):
-                break
-            count += 1
+    def finish_run(self, messages: Sequence[OutgoingMessage], start: int) -> int:
+        """Tell of the ends of exchanges, from this position on; returns how many these are."""
+        for message in messages[start:]:
             acknowledgement = message.acknowledgement
             if acknowledgement is not None and acknowledgement.reason_code:  # success is 0, mostly
                 refusal = refusal_of(message, self.server_name)
@@ -189,7 +179,7 @@ class Sending:
             listener = message.listener
             if listener is not None:
                 listener(message)
-        return count
+        return len(messages) - start
 
     # -- messages that are not sent -----------------------------------------------------------
 

@@ -99,10 +99,9 @@ class Subscription(OnlyAsync):
         self._answers: dict[str, SubscribeResult] = {}
         self._deliveries = deliveries
         self._ack = ack
-        self._buffer = Buffer(name, buffer, overflow)
+        self._buffer = Buffer(name, buffer, overflow, on_room=deliveries.valve.unblock)
         self._dropping = False
         self._released = 0
-        self._in_hand: dict[Message, None] = {}
         self._loops: WeakKeyDictionary[trio.lowlevel.Task, _Loop] | None = None
         self._line = trio.lowlevel.ParkingLot()
         self._waited_for = False  # whether somebody may stand in the line
@@ -134,7 +133,7 @@ class Subscription(OnlyAsync):
             released=self._released,
             buffered=len(buffer),
             buffered_bytes=buffer.loose_bytes,
-            in_hand=len(self._in_hand),
+            in_hand=len(buffer.in_hand),
         )
 
     # -- taking out: application code ---------------------------------------------------------
@@ -175,7 +174,7 @@ class Subscription(OnlyAsync):
             await checkpoint()
             self._calls = 0
             self._deadline = perf_counter() + _MOST_SECONDS
-        while (message := self._take()) is None:
+        while (message := self._buffer.take()) is None:
             self._check_open()
             self._waited_for = True
             await self._line.park()
@@ -192,7 +191,7 @@ class Subscription(OnlyAsync):
             trio.ClosedResourceError: the block of the subscription was left.
             MQTTError: the client failed, and what had arrived is taken.
         """
-        message = self._take()
+        message = self._buffer.take()
         if message is None:
             self._check_open()
             raise trio.WouldBlock
@@ -205,21 +204,6 @@ class Subscription(OnlyAsync):
         if self._failure is not None:
             raise own_instance(self._failure)
         self._deliveries.check_open()
-
-    @enable_ki_protection
-    def _take(self) -> Message | None:
-        buffer = self._buffer
-        message = buffer.take()
-        if message is None:
-            return None
-        if message.qos and message.settled is None:
-            self._in_hand[message] = None
-        elif buffer.blocking and buffer.is_half_empty:
-            # Not for every place that gets free: stopping and going on has its price.
-            buffer.blocking = False
-            self._deliveries.valve.unblock(buffer)
-        buffer.stalled = False
-        return message
 
     # -- putting in: the reader ---------------------------------------------------------------
 
@@ -250,8 +234,6 @@ class Subscription(OnlyAsync):
         """Put several messages in, all of QoS 0 or none; says how many it took of them."""
         buffer = self._buffer
         count = buffer.put_windowed_run(run) if windowed else buffer.put_loose_run(run)
-        for message in run:
-            message._holder = self
         if self._waited_for and count:
             self._line.unpark(count=count)
             self._waited_for = bool(self._line)
@@ -271,7 +253,7 @@ class Subscription(OnlyAsync):
     @enable_ki_protection
     def _settle(self, message: Message, reason_code: ReasonCode) -> None:
         if message.settled is None and message.qos:
-            self._in_hand.pop(message, None)
+            self._buffer.in_hand.pop(message, None)
             self._deliveries.settle(message, reason_code)
 
     def _publisher(self) -> Publish | None:
@@ -285,15 +267,15 @@ class Subscription(OnlyAsync):
 
     @enable_ki_protection
     def _leave_unclaimed(self, message: Message) -> None:
-        if message in self._in_hand:
-            del self._in_hand[message]
+        if message in self._buffer.in_hand:
+            del self._buffer.in_hand[message]
             self._deliveries.unclaimed.add(message, handed_out=True)
 
     def _holds(self, original: Message) -> bool:
         """Whether a PUBLISH, or a copy of it, is in hand or in the buffer."""
         return any(
             (each if each._shared is None else each._shared.original) is original
-            for each in (*self._in_hand, *self._buffer.windowed())
+            for each in (*self._buffer.in_hand, *self._buffer.windowed())
         )
 
     # -- the end ------------------------------------------------------------------------------
@@ -328,9 +310,9 @@ class Subscription(OnlyAsync):
         """
         self._closed = True
         self._deliveries.valve.unblock(self._buffer)
-        in_hand = list(self._in_hand)
+        in_hand = list(self._buffer.in_hand)
         buffered = self._buffer.clear()
-        self._in_hand.clear()
+        self._buffer.in_hand.clear()
         self._loops = None
         left = set(in_hand)
         for message in in_hand:
@@ -373,11 +355,10 @@ class _Loop:
         if message is not None:
             self._in_hand = None
             # Else it is settled, or was left unclaimed, by a `with` that failed, or is another's.
-            free = message.settled is None and message._holder is subscription
-            if free and not message._guarded:
+            in_hand = subscription._buffer.in_hand
+            if not message._guarded and in_hand.pop(message, message) is None:
                 message._guarded = None  # a `with` would come too late
-                subscription._in_hand.pop(message, None)
-                subscription._deliveries.settle(message, ReasonCode.SUCCESS)
+                subscription._deliveries.accept(message)
         return subscription._next(self)
 
     @enable_ki_protection

@@ -26,17 +26,17 @@ from trio_mqtt._client._restoring import Restorer
 from trio_mqtt._client._retrying import Retrying
 from trio_mqtt._client._settling import settle_with
 from trio_mqtt._client._story import tell_closed, tell_connected
+from trio_mqtt._client._taking import make_takers
 from trio_mqtt._enums import MQTT_5
 from trio_mqtt._errors import ConnectionLost, MQTTError, SessionLost
-from trio_mqtt._protocol.connection import Connection, Event
-from trio_mqtt._protocol.exchanges import OutgoingMessage, Request
+from trio_mqtt._protocol.connection import Connection
+from trio_mqtt._protocol.exchanges import OutgoingMessage
 from trio_mqtt._protocol.server_info import ServerInfo
 from trio_mqtt.events import Connected, Disconnected, PublishFailed, SessionReplaced
-from trio_mqtt.packets import Auth, Disconnect
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable
 
     from trio_mqtt._client._deliveries import Deliveries
     from trio_mqtt._client._hooks import Hooks
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from trio_mqtt._client._session import Session
     from trio_mqtt._enums import Protocol
     from trio_mqtt._protocol.session import OnSessionLost, SessionState
-    from trio_mqtt.packets import Connect
+    from trio_mqtt.packets import Connect, Disconnect
 
 T = TypeVar("T")
 _DRAIN_SHARE: Final = 0.8
@@ -152,17 +152,9 @@ class Supervisor:
             serve=self._serve,
             is_elsewhere=self._retrying.is_elsewhere,
         )
-        self._take: Mapping[type, Callable[..., object]] = {
-            Message: self.deliveries.deliver,
-            OutgoingMessage: self.sending.finish,
-            Request: Request.tell,
-            Disconnect: self._disconnected,
-            Auth: self.authenticating.received,
-        }
-        self._take_runs: Mapping[type, Callable[[list[Event], int], int]] = {
-            Message: self.deliveries.deliver_run,
-            OutgoingMessage: self.sending.finish_run,
-        }
+        self._takers = make_takers(
+            self.deliveries, self.sending, self.authenticating, self._disconnected
+        )
         watch(hooks, self.sending, self.deliveries, self._dialer)
         self._itinerary = itinerary
         self._options = options
@@ -279,8 +271,7 @@ class Supervisor:
             valve=self.deliveries.valve,
             ping_timeout=self._options.ping_timeout,
             ack_timeout=self._options.ack_timeout,
-            take=self._take,
-            take_runs=self._take_runs,
+            takers=self._takers,
             progress=self._progress,
         )
 

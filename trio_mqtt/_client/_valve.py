@@ -28,7 +28,9 @@ class Blocker(Protocol):
     """What can keep the reader from reading on."""
 
     name: str
-    taken: int
+
+    @property
+    def taken(self) -> int: ...
 
     def stall(self) -> None:
         """Nothing was taken for the stall timeout: drop instead of blocking from now on."""

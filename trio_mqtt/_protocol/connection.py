@@ -7,9 +7,7 @@ serve the other side as well.
 
 from __future__ import annotations
 
-from itertools import islice
-from operator import length_hint
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final, cast
 
 from trio_mqtt._enums import MQTT_3_1, MQTT_3_1_1, MQTT_5, Protocol
 from trio_mqtt._errors import PacketTooLarge, RemoteProtocolError
@@ -19,11 +17,10 @@ from trio_mqtt._protocol.exchanges import IncomingMessage, OutgoingMessage, Requ
 from trio_mqtt._protocol.fitting import encode_within
 from trio_mqtt._protocol.output import Output
 from trio_mqtt._protocol.receiver import Receiver
-from trio_mqtt._protocol.runs import ACKNOWLEDGEMENTS
+from trio_mqtt._protocol.runs import FinishedRun
 from trio_mqtt._protocol.sender import Sender
 from trio_mqtt._protocol.server_info import ServerInfo, read_server_info
 from trio_mqtt.packets import (
-    NO_PROPERTIES,
     Auth,
     ConnAck,
     Disconnect,
@@ -40,6 +37,7 @@ from trio_mqtt.packets import (
     UnsubAck,
     encode,
 )
+from trio_mqtt.packets._runs import AcknowledgementRun, PublishRun
 from trio_mqtt.packets._wire import LARGEST_PACKET
 
 if TYPE_CHECKING:
@@ -50,10 +48,14 @@ if TYPE_CHECKING:
 
 Event = IncomingMessage | OutgoingMessage | Request | ConnAck | Disconnect | Auth
 """A message to deliver, a message or request that is over, or a packet to act on."""
+Run = PublishRun[IncomingMessage] | FinishedRun
+"""Messages in a row: to deliver, or over."""
 
+_Found = Packet | PublishRun[IncomingMessage] | AcknowledgementRun
 _BEFORE_CONNACK: Final = (ConnAck, Auth)
 _V3_CONNACK: Final = b"\x20\x02"
 _BATCH: Final = 256
+_ACKNOWLEDGEMENTS: Final = (PubAck, PubRec, PubComp)
 _UNEXPLAINED: Final = (PubAck, PubRec, PubRel, PubComp, SubAck, UnsubAck, Auth)
 """What has no Reason String or User Properties if Request Problem Information is 0 (3.1.2.11.7)."""
 _OLDER_STATEMENTS: Final = {
@@ -66,6 +68,17 @@ _OLDER_STATEMENTS: Final = {
     "MQTT-4.3.3-4": "MQTT-4.3.3-1",
 }
 """What MQTT 3.1.1 calls those statements of MQTT 5.0 that are cited here and hold there, too."""
+
+
+def in_order(events: list[Event | Run]) -> list[Event]:
+    """Events, with those in a row among them one by one."""
+    flat: list[Event] = []
+    for each in events:
+        if isinstance(each, list):
+            flat += each
+        else:
+            flat.append(each)
+    return flat
 
 
 class Connection:
@@ -165,7 +178,7 @@ class Connection:
             packet = Disconnect()
         limit = None if self.server is None else self.server.maximum_packet_size
         self.output.append(encode_within(packet, self.protocol, limit))
-        self.output.closed = True  # MQTT-3.14.4-1
+        self.output.close()  # MQTT-3.14.4-1
 
     def authenticate(self, properties: Properties) -> None:
         """Send AUTH: our answer, or, once the Server has accepted us, the first of a new exchange.
@@ -210,12 +223,18 @@ class Connection:
         Raises:
             RemoteProtocolError: the Server broke the protocol; send its Reason Code and close.
         """
+        return in_order(self.next_runs())
+
+    def next_runs(self) -> list[Event | Run]:
+        """As `next_events`, but messages, or ends of exchanges, in a row are one element."""
         if self._failure is not None:
             raise self._failure.with_traceback(None)  # else each call would add to the same one
-        events: list[Event] = []
-        while not events and (
-            packets := self._reader.read_packets(1 if self.server is None else _BATCH)
-        ):
+        events: list[Event | Run] = []
+        while not events:
+            found = self._reader.read_runs(1 if self.server is None else _BATCH)
+            if not found:
+                break
+            packets = cast("list[_Found]", found)  # it makes messages of PUBLISHes
             try:
                 self._handle(packets, events)
             except RemoteProtocolError as error:
@@ -226,32 +245,28 @@ class Connection:
                     raise
         return events
 
-    def _handle(self, packets: list[Packet], events: list[Event]) -> None:
-        message_type = self._message_type
+    def _handle(
+        self,
+        packets: list[_Found],
+        events: list[Event | Run],
+    ) -> None:
         opened = self.server is not None
-        on_publish = self.receiver.on_publish
         on_acknowledgement = self.sender.on_acknowledgement
         handlers = self._handlers
         # The handler of these is called without a look at the table, as there are so many.
         short_cut = opened and handlers is self._HANDLERS
-        several = len(packets) > 1
         event: Event | None
-        rest = iter(packets)
-        for packet in rest:
-            if isinstance(packet, message_type) and opened:
-                # At QoS 0 an alias is all that the receiver would look at.
-                plain = not packet.qos and packet.properties is NO_PROPERTIES
-                if plain or on_publish(packet):
-                    events.append(packet)
+        for packet in packets:
+            if isinstance(packet, PublishRun):
+                if not opened:
+                    raise self._out_of_place(packet[0])
+                self._on_publishes(packet, events)
                 continue
-            if short_cut and isinstance(packet, ACKNOWLEDGEMENTS):
-                if several:
-                    position = len(packets) - length_hint(rest) - 1
-                    taken, over = self.sender.on_acknowledgements(packets, position)
-                    if taken:
-                        events += over
-                        next(islice(rest, taken - 1, taken - 1), None)  # goes on behind them
-                        continue
+            if isinstance(packet, AcknowledgementRun):
+                taken = self._take_at_once(packet, events) if short_cut else 0
+                self._handle([*packet.packets()[taken:]], events)
+                continue
+            if short_cut and isinstance(packet, _ACKNOWLEDGEMENTS):
                 event = on_acknowledgement(packet)
             else:
                 handler = handlers.get(type(packet))
@@ -260,6 +275,32 @@ class Connection:
                 event = handler(self, packet)
             if event is not None:
                 events.append(event)
+
+    def _take_at_once(self, run: AcknowledgementRun, events: list[Event | Run]) -> int:
+        """Take as many as can be taken at once; says how many."""
+        if isinstance(run.first, PubRel):
+            return len(run) if self.receiver.takes_pubrels(run) else 0
+        taken, over = self.sender.on_acknowledgements(run)
+        if over:
+            events.append(over)
+        return taken
+
+    def _on_publishes(
+        self,
+        run: PublishRun[IncomingMessage],
+        events: list[Event | Run],
+    ) -> None:
+        if self.receiver.takes_run(run):
+            events.append(run)
+            return
+        new: PublishRun[IncomingMessage] = PublishRun()
+        try:
+            for message in run:
+                if self.receiver.on_publish(message):
+                    new.append(message)
+        finally:
+            if new:
+                events.append(new)
 
     def _out_of_place(self, packet: Packet) -> RemoteProtocolError:
         is_publish = isinstance(packet, Publish)

@@ -36,7 +36,8 @@ class OutgoingMessage:
         listener: called once, when the exchange is over or has failed.
         packet_id: the Packet Identifier, 0 until the message is to be sent.
         state: where the handshake stands.
-        acknowledgement: the packet that says what became of it, once the exchange is over, or None.
+        acknowledgement: the packet that says what became of it, once the exchange is over, or None;
+            one stands for several that came in a row and say the same.
         verdict: the PUBREC that accepted it, if it says more than that; PUBCOMP has none of it.
         failure: the error that ended the exchange instead, or None.
         expires_at: when it is of no use any more, by the Session's clock, or None.

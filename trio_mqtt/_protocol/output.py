@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from trio_mqtt.packets._encoder import encode_pubacks
+from trio_mqtt.packets import PubAck
+from trio_mqtt.packets._runs import encode_acknowledgements
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trio_mqtt._protocol.exchanges import IncomingMessage
-
-
-_PUBACK_SIZE: Final = 4
 
 
 def _nobody() -> None:
@@ -26,9 +24,11 @@ class Output:
     A packet that reveals what is not yet on disk waits here, and all that come after it, until
     that has been committed.
 
+    Who has more to send, that is better made when it is to be sent, can have itself asked for it.
+
     Attributes:
         on_ready: called when there is something to send and there was nothing before.
-        size: how many bytes wait.
+        size: how many bytes wait; without those that are still to be asked for.
         closed: whether the last packet is in; what is added later is dropped (MQTT-3.14.4-1).
         committed: the last batch of the Session's journal that is on disk.
     """
@@ -43,12 +43,33 @@ class Output:
         self._held: deque[tuple[bytes, int, IncomingMessage | None]] | None = None
         self._held_size = 0
         self._unwritten: list[IncomingMessage] = []
-        self._pubacks: list[IncomingMessage] = []  # to be written behind the chunks
+        self._more: Callable[[], None] | None = None  # asked for what comes behind the chunks
 
     @property
     def ready(self) -> int:
-        """How many of the bytes may be sent now."""
+        """How many bytes may be sent now."""
+        if self._more is not None:
+            self._ask()
         return self.size - self._held_size
+
+    def ask_for_more(self, more: Callable[[], None]) -> None:
+        """Have this called, once, before anything else is added, taken or counted as ready.
+
+        It adds what it has. What it acknowledges is acknowledged as if it had done so at once.
+        """
+        if not self._chunks and self._more is None:
+            self.on_ready()
+        self._more = more
+
+    def _ask(self) -> None:
+        more, self._more = self._more, None
+        if more is not None:
+            more()
+
+    def close(self) -> None:
+        """The last packet is in."""
+        self._ask()
+        self.closed = True
 
     def append(self, data: bytes, after: int = 0, settles: IncomingMessage | None = None) -> None:
         """Add the bytes of one packet, or a part of it.
@@ -60,8 +81,8 @@ class Output:
         """
         if self.closed:
             return
-        if self._pubacks:
-            self._write_pubacks()
+        if self._more is not None:
+            self._ask()
         self.size += len(data)
         if self._held or after > self.committed:
             if self._held is None:
@@ -76,23 +97,17 @@ class Output:
         if settles is not None:
             self._unwritten.append(settles)
 
-    def append_puback(self, message: IncomingMessage) -> None:
-        """Add the PUBACK that accepts a message; those that come in a row are made at once."""
-        if self.closed:
+    def append_pubacks(self, messages: list[IncomingMessage]) -> None:
+        """Add the PUBACKs that accept these messages, of which nothing has to be on disk before."""
+        if self.closed or not messages:
             return
-        if self._held or message.stored_in > self.committed:
-            self.append(encode_pubacks((message.packet_id,)), message.stored_in, message)
+        packet_ids = [message.packet_id for message in messages]
+        if self._held:
+            for message in messages:
+                self.append(encode_acknowledgements(PubAck, (message.packet_id,)), 0, message)
             return
-        if not self._pubacks and not self._chunks:
-            self.on_ready()
-        self._pubacks.append(message)
-        self.size += _PUBACK_SIZE
-
-    def _write_pubacks(self) -> None:
-        messages = self._pubacks
-        self._pubacks = []
+        self.append(encode_acknowledgements(PubAck, packet_ids))
         self._unwritten += messages
-        self._chunks.append(encode_pubacks([message.packet_id for message in messages]))
 
     def append_ahead(self, data: bytes) -> None:
         """Add the bytes of a packet that may overtake those that wait for a commit."""
@@ -117,8 +132,8 @@ class Output:
 
     def take(self) -> list[bytes]:
         """Everything that may be sent; it is the caller's to send from here on."""
-        if self._pubacks:
-            self._write_pubacks()
+        if self._more is not None:
+            self._ask()
         chunks = self._chunks
         self._chunks = []
         self._unwritten.clear()
@@ -127,11 +142,11 @@ class Output:
 
     def take_unwritten(self) -> list[IncomingMessage]:
         """The messages whose acknowledgements nobody took; there is no way to send them now."""
-        unwritten = self._unwritten + self._pubacks
+        self._ask()
+        unwritten = self._unwritten
         if self._held is not None:
             unwritten += [each for _, _, each in self._held if each is not None]
         self._unwritten = []
-        self._pubacks = []
         self._held = None
         self._chunks = []
         self.size = self._held_size = 0

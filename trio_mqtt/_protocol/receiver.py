@@ -12,17 +12,31 @@ from trio_mqtt._errors import RemoteProtocolError
 from trio_mqtt._protocol.fitting import encode_within
 from trio_mqtt._protocol.handshakes import RECEIVER, ReceiverAction, ReceiverInput, ReceiverState
 from trio_mqtt.packets import NO_PROPERTIES, PubAck, PubComp, PubRec, encode
+from trio_mqtt.packets._runs import encode_acknowledgements
 
 if TYPE_CHECKING:
     from trio_mqtt._protocol.exchanges import IncomingMessage
     from trio_mqtt._protocol.output import Output
     from trio_mqtt._protocol.session import SessionState
     from trio_mqtt.packets import Properties, PubRel
+    from trio_mqtt.packets._runs import AcknowledgementRun, PublishRun
 
 _TOLERANCE: Final = 2
 _MOST_OVERRUN_BYTES: Final = 16 * 1024 * 1024
 _OVERHEAD: Final = 256  # what a message takes beside its payload, about
 _SUCCESS: Final = ReasonCode.SUCCESS
+# Python 3.11 is slow to look into an Enum.
+_QOS_1: Final = QoS.AT_LEAST_ONCE
+_QOS_2: Final = QoS.EXACTLY_ONCE
+_UNKNOWN: Final = ReceiverState.UNKNOWN
+_HELD: Final = ReceiverState.HELD
+_ANSWERED: Final = ReceiverState.ANSWERED
+_PUBLISH: Final = ReceiverInput.PUBLISH
+_SETTLED: Final = ReceiverInput.SETTLED
+_PUBREL: Final = ReceiverInput.PUBREL
+_DELIVER: Final = ReceiverAction.DELIVER
+_SEND_PUBREC: Final = ReceiverAction.SEND_PUBREC
+_REFUSE: Final = ReceiverAction.REFUSE
 
 
 @attrs.define(eq=False)
@@ -80,12 +94,14 @@ class Receiver:
         self._before_puback: deque[IncomingMessage] = deque()
         self._before_pubrec: deque[IncomingMessage | _Repeat] = deque()
         self._repeated: dict[int, None] = {}  # the identifiers of the repeats among them
+        self._has_due = False  # whether the output asks for acknowledgements
         self._overrun_sizes: deque[int] | None = None  # of messages beyond the Receive Maximum
         self._overrun_bytes = 0  # their sum
 
     @property
     def unsettled(self) -> int:
         """How many QoS 1 and 2 messages count against our Receive Maximum (3.3.4)."""
+        self._acknowledge()
         return len(self._before_puback) + len(self._exchanges)
 
     @property
@@ -111,6 +127,7 @@ class Receiver:
 
         Settling such a message sends nothing any more.
         """
+        self._acknowledge()
         pubrecs = [each for each in self._before_pubrec if not isinstance(each, _Repeat)]
         unwritten = self._output.take_unwritten()
         self._session.drop_connection([*unwritten, *self._before_puback, *pubrecs])
@@ -121,7 +138,35 @@ class Receiver:
 
     def oldest(self) -> list[IncomingMessage | _Repeat]:
         """The unsettled message of each QoS for which all later ones of it wait."""
+        self._acknowledge()
         return [waiting[0] for waiting in (self._before_puback, self._before_pubrec) if waiting]
+
+    def takes_run(self, run: PublishRun[IncomingMessage]) -> bool:
+        """Take PUBLISHes in a row, if nothing stands in the way of any: all are to be delivered.
+
+        Returns:
+            Whether it took them; otherwise it has taken none, and they are for `on_publish`.
+        """
+        if run.has_alias:
+            return False
+        qos = run[0].qos
+        if not qos:
+            return True
+        session = self._session
+        if session.held or self.unsettled + len(run) > self._receive_maximum:
+            return False
+        if qos == _QOS_1:
+            self._before_puback += run
+            return True
+        fresh = {message.packet_id: message for message in run}
+        received = session.received
+        if len(fresh) < len(run) or not received.keys().isdisjoint(fresh):
+            return False
+        row = RECEIVER[_UNKNOWN, _PUBLISH]
+        received.update(dict.fromkeys(fresh, row.state))
+        self._exchanges.update(fresh)
+        self._before_pubrec += run
+        return True
 
     def on_publish(self, message: IncomingMessage) -> bool:
         """Take a PUBLISH.
@@ -138,27 +183,25 @@ class Receiver:
         qos = message.qos
         if not qos:
             return True
-        before_puback = self._before_puback
-        # As `unsettled` says; written out since it is paid for every message.
-        if len(before_puback) + len(self._exchanges) >= self._receive_maximum:
+        if self.unsettled >= self._receive_maximum:
             self._tolerate_overrun(message)
         if self._session.held and self._is_held(message):
             return False
-        if qos == QoS.AT_LEAST_ONCE:
-            before_puback.append(message)
+        if qos == _QOS_1:
+            self._before_puback.append(message)
             return True
         packet_id = message.packet_id
         if self._unsure and not message.dup and packet_id not in self._exchanges:
             self._session.forget_received(packet_id)  # what is sent again has DUP: MQTT-3.3.1-1
         received = self._session.received
-        row = RECEIVER[received.get(packet_id, ReceiverState.UNKNOWN), ReceiverInput.PUBLISH]
+        row = RECEIVER[received.get(packet_id, _UNKNOWN), _PUBLISH]
         received[packet_id] = row.state  # none of them frees the identifier
-        if row.action is ReceiverAction.DELIVER:
+        if row.action is _DELIVER:
             self._exchanges[packet_id] = message
             self._before_pubrec.append(message)
             return True
         self._exchanges.setdefault(packet_id)
-        if row.action is ReceiverAction.SEND_PUBREC and packet_id not in self._repeated:
+        if row.action is _SEND_PUBREC and packet_id not in self._repeated:
             # In its turn; one PUBREC answers all repeats that wait for it.
             self._repeated[packet_id] = None
             self._before_pubrec.append(_Repeat(packet_id))
@@ -177,14 +220,14 @@ class Receiver:
             return False
         same = self._resumed and message.dup  # MQTT-3.3.1-1
         if not same or (held.topic, held.payload) != (message.topic, message.payload):
-            if held.qos == QoS.EXACTLY_ONCE:
+            if held.qos == _QOS_2:
                 session.forget_received(held.packet_id)
             return False
-        if held.qos == QoS.AT_LEAST_ONCE:
+        if held.qos == _QOS_1:
             self._before_puback.append(held)
             self._send_pubacks()
         else:
-            self._enter(held.packet_id, ReceiverState.HELD)
+            self._enter(held.packet_id, _HELD)
             self._exchanges[held.packet_id] = held
             self._before_pubrec.append(held)
             self._send_pubrecs()
@@ -213,7 +256,7 @@ class Receiver:
         many for each acknowledgement of a Client that publishes in its own loop. Below MQTT 5.0 a
         Server knows of no maximum, so it has broken none: `is_overrun` tells.
         """
-        repeated = message.qos == QoS.EXACTLY_ONCE and message.packet_id in self._exchanges
+        repeated = message.qos == _QOS_2 and message.packet_id in self._exchanges
         if repeated:
             return
         sizes = self._overrun_sizes
@@ -245,13 +288,30 @@ class Receiver:
         if message.settled is not None:
             return
         message.settled = reason_code
-        if message.qos == QoS.AT_LEAST_ONCE:
-            self._send_pubacks()
-            return
-        durable = self._session.journal is not None
-        if durable and not reason_code.is_failure and self.expects(message):
+        if message.qos == _QOS_2 and self._session.journal is not None:
+            self._note_settled(message, reason_code)
+        if not self._has_due and self._is_any_due():
+            # Made when they are to be sent: those of several messages at once.
+            self._has_due = True
+            self._output.ask_for_more(self._acknowledge)
+
+    def _note_settled(self, message: IncomingMessage, reason_code: ReasonCode) -> None:
+        if not reason_code.is_failure and self.expects(message):
             self._session.note_settled(message.packet_id)
-        self._send_pubrecs()
+
+    def _is_any_due(self) -> bool:
+        pubacks, pubrecs = self._before_puback, self._before_pubrec
+        return bool(
+            (pubacks and pubacks[0].settled is not None)
+            or (pubrecs and pubrecs[0].settled is not None)
+        )
+
+    def _acknowledge(self) -> None:
+        """Put the acknowledgements that are due into the output."""
+        if self._has_due:
+            self._has_due = False
+            self._send_pubacks()
+            self._send_pubrecs()
 
     def expects(self, message: IncomingMessage) -> bool:
         """Whether a QoS 2 message has a PUBREC to come, on this connection or a later one."""
@@ -260,41 +320,64 @@ class Receiver:
 
     def _send_pubacks(self) -> None:
         waiting = self._before_puback
+        output = self._output
+        is_explaining = self._session.explanations is not None
+        accepted: list[IncomingMessage] = []  # in a row
         while waiting and (reason_code := waiting[0].settled) is not None:
             message = waiting.popleft()
-            if reason_code or self._session.explanations is not None:
-                properties = self._explanation(message, reason_code)
-                encoded = self._encode(PubAck(message.packet_id, reason_code, properties))
-                self._output.append(encoded, message.stored_in, message)
-            else:
-                self._output.append_puback(message)  # MQTT-4.3.2-4
+            if not reason_code and not is_explaining and message.stored_in <= output.committed:
+                accepted.append(message)
+                continue
+            output.append_pubacks(accepted)
+            accepted = []
+            properties = self._explanation(message, reason_code)
+            encoded = self._encode(PubAck(message.packet_id, reason_code, properties))
+            output.append(encoded, message.stored_in, message)
+        output.append_pubacks(accepted)  # MQTT-4.3.2-4
 
     def _send_pubrecs(self) -> None:
         waiting = self._before_pubrec
+        session = self._session
+        received = session.received
+        is_plain = not self._repeated and session.explanations is None and session.journal is None
+        row = RECEIVER[_HELD, _SETTLED]
+        accepted: list[int] = []  # in a row
         while waiting and (reason_code := waiting[0].settled) is not None:
             first = waiting.popleft()
             packet_id = first.packet_id
-            refused: IncomingMessage | None = None
-            properties = NO_PROPERTIES
-            if isinstance(first, _Repeat):
-                self._repeated.pop(packet_id, None)
-                event = ReceiverInput.PUBLISH
-            else:
-                event = ReceiverInput.SETTLED
-                if reason_code.is_failure:
-                    refused = first
-                    event = ReceiverInput.REJECTED
-                if self._session.explanations is not None:
-                    properties = self._explanation(first, reason_code)
-            state = self._session.received.get(packet_id, ReceiverState.UNKNOWN)
-            row = RECEIVER[state, event]
-            if row.action is ReceiverAction.SEND_PUBREC:  # else PUBREL has overtaken a repeat
-                self._enter(packet_id, row.state)
-                if reason_code or properties is not NO_PROPERTIES:
-                    packet = self._encode(PubRec(packet_id, reason_code, properties))
-                else:
-                    packet = b"\x50\x02%c%c" % (packet_id >> 8, packet_id & 0xFF)
-                self._output.append(packet, self._session.settled_stored_in(packet_id), refused)
+            if is_plain and not reason_code and received.get(packet_id) is _HELD:
+                received[packet_id] = row.state
+                accepted.append(packet_id)
+                continue
+            self._accept(accepted)
+            accepted = []
+            self._send_pubrec(first, reason_code)
+        self._accept(accepted)
+
+    def _accept(self, packet_ids: list[int]) -> None:
+        if packet_ids:
+            self._output.append(encode_acknowledgements(PubRec, packet_ids))  # MQTT-4.3.3-8
+
+    def _send_pubrec(self, first: IncomingMessage | _Repeat, reason_code: ReasonCode) -> None:
+        packet_id = first.packet_id
+        refused: IncomingMessage | None = None
+        properties = NO_PROPERTIES
+        if isinstance(first, _Repeat):
+            self._repeated.pop(packet_id, None)
+            event = _PUBLISH
+        else:
+            event = _SETTLED
+            if reason_code.is_failure:
+                refused = first
+                event = ReceiverInput.REJECTED
+            if self._session.explanations is not None:
+                properties = self._explanation(first, reason_code)
+        state = self._session.received.get(packet_id, _UNKNOWN)
+        row = RECEIVER[state, event]
+        if row.action is _SEND_PUBREC:  # else PUBREL has overtaken a repeat
+            self._enter(packet_id, row.state)
+            packet = self._encode(PubRec(packet_id, reason_code, properties))
+            self._output.append(packet, self._session.settled_stored_in(packet_id), refused)
 
     def _explanation(self, message: IncomingMessage, reason_code: ReasonCode) -> Properties:
         """What the acknowledgement of a message says beside its Reason Code."""
@@ -309,11 +392,28 @@ class Receiver:
 
     def _enter(self, packet_id: int, state: ReceiverState) -> int:
         """Go to another state; says which batch must be on disk before that shows."""
-        if state is ReceiverState.UNKNOWN:
+        if state is _UNKNOWN:
             self._exchanges.pop(packet_id, None)
             return self._session.forget_received(packet_id)
         self._session.received[packet_id] = state
         return 0
+
+    def takes_pubrels(self, packet_ids: AcknowledgementRun) -> bool:
+        """Answer PUBRELs in a row, if each has its PUBREC and nothing is on disk.
+
+        Returns:
+            Whether it did; otherwise it has answered none, and they are for `on_pubrel`.
+        """
+        received = self._session.received
+        if self._session.journal is not None or len(set(packet_ids)) < len(packet_ids):
+            return False
+        if any(received.get(packet_id) is not _ANSWERED for packet_id in packet_ids):
+            return False
+        for packet_id in packet_ids:
+            del received[packet_id]  # MQTT-4.3.3-12
+            self._exchanges.pop(packet_id, None)
+        self._output.append(encode_acknowledgements(PubComp, packet_ids))  # MQTT-4.3.3-11
+        return True
 
     def on_pubrel(self, packet: PubRel) -> None:
         """Answer a PUBREL.
@@ -321,10 +421,11 @@ class Receiver:
         Raises:
             RemoteProtocolError: it came before our PUBREC.
         """
+        self._acknowledge()
         packet_id = packet.packet_id
-        state = self._session.received.get(packet_id, ReceiverState.UNKNOWN)
-        row = RECEIVER[state, ReceiverInput.PUBREL]
-        if row.action is ReceiverAction.REFUSE:
+        state = self._session.received.get(packet_id, _UNKNOWN)
+        row = RECEIVER[state, _PUBREL]
+        if row.action is _REFUSE:
             message = f"PUBREL with the Packet Identifier {packet_id} before PUBREC: {row.guard}"
             raise RemoteProtocolError(message, statement=row.statement)
         stored_in = self._enter(packet_id, row.state)

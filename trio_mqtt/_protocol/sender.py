@@ -9,7 +9,7 @@ from trio_mqtt._enums import MQTT_5, Protocol, QoS, ReasonCode
 from trio_mqtt._errors import RemoteProtocolError
 from trio_mqtt._protocol.exchanges import Request
 from trio_mqtt._protocol.handshakes import SENDER, SenderAction, SenderInput, SenderState
-from trio_mqtt._protocol.runs import ACKNOWLEDGEMENTS, NEXT_STEPS, finish_each, release_each
+from trio_mqtt._protocol.runs import NEXT_STEPS, FinishedRun, finish_each, release_each
 from trio_mqtt.packets import (
     NO_PROPERTIES,
     PubAck,
@@ -25,19 +25,19 @@ from trio_mqtt.packets import (
 from trio_mqtt.packets._encoder import (
     DUP_FLAG,
     RETAIN_FLAG,
-    encode_pubrels,
     publish_first_byte,
     publish_header,
 )
+from trio_mqtt.packets._runs import encode_acknowledgements
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from trio_mqtt._protocol.aliases import TopicAliases
     from trio_mqtt._protocol.exchanges import OutgoingMessage
     from trio_mqtt._protocol.output import Output
     from trio_mqtt._protocol.session import SessionState
-    from trio_mqtt.packets import Packet
+    from trio_mqtt.packets._runs import AcknowledgementRun
 
 OUTPUT_HIGH_WATER: Final = 256 * 1024
 """No queued message is moved to the output while this many bytes wait there."""
@@ -318,42 +318,34 @@ class Sender:
             again.popleft()
         return not again
 
-    def on_acknowledgements(
-        self, packets: Sequence[Packet], start: int
-    ) -> tuple[int, Sequence[OutgoingMessage]]:
+    def on_acknowledgements(self, run: AcknowledgementRun) -> tuple[int, FinishedRun]:
         """Take the same step of many handshakes, as far as nothing is unusual about them.
 
         What happens is the same as by `on_acknowledgement`, which costs three times as much.
 
-        Args:
-            packets: what was received.
-            start: where among that to begin.
-
         Returns:
-            How many packets were taken, 0 if the first is for `on_acknowledgement`; and the
+            How many of them were taken, 0 if the first is for `on_acknowledgement`; and the
             messages whose exchanges are over by them.
         """
-        first = packets[start]
         session = self._session
-        unusual = session.journal is not None or session.given_up or self._outside
-        if unusual or not isinstance(first, ACKNOWLEDGEMENTS):
-            return 0, ()
-        kind = type(first)
+        if session.journal is not None or session.given_up or self._outside:
+            return 0, FinishedRun()
+        kind = run.first.__class__
         state, received = NEXT_STEPS[kind]
         action = SENDER[state, received].action
-        packets = packets[start:] if start else packets
         if action is _FINISH:
-            finished = finish_each(session, packets, kind, state)
+            finished = finish_each(session, run, state)
             if kind is PubComp:
                 self._qos_2_room += len(finished)
             self.quota += len(finished)  # each had a place: none is of an earlier connection
             return len(finished), finished
-        if action is _SEND_PUBREL:
-            released = release_each(session, packets, kind, state)
+        if action is _SEND_PUBREL and not run.first.reason_code:
+            # Of what else PUBREC says PUBCOMP says nothing, so that it would have to be kept.
+            released = release_each(session, run, state)
             if released:
-                self._output.append(encode_pubrels(released))
-            return len(released), ()
-        return 0, ()
+                self._output.append(encode_acknowledgements(PubRel, released))
+            return len(released), FinishedRun()
+        return 0, FinishedRun()
 
     def on_acknowledgement(self, packet: PubAck | PubRec | PubComp) -> OutgoingMessage | None:
         """Take a step of a handshake.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from typing import TYPE_CHECKING, Final
 
 from trio_mqtt._enums import (
@@ -22,16 +21,12 @@ from trio_mqtt.packets._properties import NO_PROPERTIES, Properties, write_prope
 from trio_mqtt.packets._property_table import WILL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
 _P = PacketType
 PUBLISH_FIRST_BYTE: Final = _P.PUBLISH << 4
 DUP_FLAG: Final = 0b1000
 RETAIN_FLAG: Final = 0b0001
-_PUBACK: Final = int.from_bytes(bytes((_P.PUBACK << 4, 2, 0, 0)), "big")
-"""A PUBACK that has no Packet Identifier yet, and no Reason Code (3.4.2.1)."""
-_PUBREL: Final = int.from_bytes(bytes((_P.PUBREL << 4 | 0b0010, 2, 0, 0)), "big")
-"""The same of a PUBREL (3.6.2.1)."""
 _PREFIXES = {
     MQTT_3_1: b"\x00\x06MQIsdp\x03",
     MQTT_3_1_1: b"\x00\x04MQTT\x04",
@@ -177,16 +172,6 @@ def publish_header(  # noqa: PLR0913, PLR0917 - the parts of a PUBLISH, one by o
         return b"%c%c%b%b%b" % (first, length, topic, properties, payload)
     varint = _wire.write_varint(length)
     return b"%c%b%b%b%b" % (first, varint, topic, properties, payload)
-
-
-def encode_pubacks(packet_ids: Sequence[int]) -> bytes:
-    """PUBACKs that accept the messages with these Packet Identifiers, one behind the other."""
-    return struct.pack(f">{len(packet_ids)}L", *[_PUBACK | each for each in packet_ids])
-
-
-def encode_pubrels(packet_ids: Sequence[int]) -> bytes:
-    """PUBRELs of the messages with these Packet Identifiers, one behind the other."""
-    return struct.pack(f">{len(packet_ids)}L", *[_PUBREL | each for each in packet_ids])
 
 
 def encode_topic(topic: str) -> bytes:

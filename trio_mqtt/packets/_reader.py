@@ -12,16 +12,32 @@ is remembered, up to a bound; validation is paid for when they are first seen.
 from __future__ import annotations
 
 import io
-from typing import Final
+from itertools import islice
+from operator import length_hint
+from typing import TYPE_CHECKING, Final, cast
 
 from trio_mqtt._enums import MQTT_5, PacketType, Protocol, QoS, ReasonCode
 from trio_mqtt._errors import MalformedPacket, RemoteProtocolError
 from trio_mqtt.packets import _tables, _wire
-from trio_mqtt.packets._classes import Packet, PubAck, PubComp, Publish, PubRec, PubRel
+from trio_mqtt.packets._classes import Packet, Publish
 from trio_mqtt.packets._decoder import DECODERS, check_topic_name, read_packet_id, read_protocol
 from trio_mqtt.packets._properties import NO_PROPERTIES, Properties, read_property_block
+from trio_mqtt.packets._runs import (
+    ACKNOWLEDGEMENTS,
+    AcknowledgementRun,
+    PublishRun,
+    read_acknowledgements,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from trio_mqtt.packets._runs import Acknowledgement
 
 _PUBLISH: Final = PacketType.PUBLISH
+Found = Packet | PublishRun[Publish] | AcknowledgementRun
+"""A packet, or several of a kind in a row."""
+
 _MOST_LENGTH_BYTES = 4
 _REMEMBERED = 1024
 _LONGEST_REMEMBERED = 256
@@ -99,6 +115,18 @@ class PacketReader:
             MalformedPacket: the bytes are no Control Packet.
             RemoteProtocolError: they are one that the standard forbids.
         """
+        packets: list[Packet] = []
+        for found in self.read_runs(limit):
+            if isinstance(found, PublishRun):
+                packets += found
+            elif isinstance(found, AcknowledgementRun):
+                packets += found.packets()
+            else:
+                packets.append(found)
+        return packets
+
+    def read_runs(self, limit: int = 256) -> list[Found]:
+        """As `read_packets`, but packets of a kind in a row are one element of the list."""
         if self._failure is not None:
             raise self._failure.with_traceback(None)  # else each call would add to the same one
         if self.buffered < self._needed:
@@ -106,12 +134,14 @@ class PacketReader:
         if self._pending is not None:
             self._data = self._pending.getvalue()
             self._pending = None
-        packets: list[Packet] = []
+        packets: list[Found] = []
         try:
             self._parse(packets, limit)
         except RemoteProtocolError as error:
             error.statement = _tables.statement_in(self.protocol or MQTT_5, error.statement)
             self._fail(error)
+            if packets and packets[-1] == []:
+                packets.pop()  # a run of which not even the first is right
             if not packets:
                 raise
         return packets
@@ -123,17 +153,30 @@ class PacketReader:
         self._property_blocks.clear()
         self._topics.clear()
 
-    def _parse(self, packets: list[Packet], limit: int) -> None:
+    def _parse(self, packets: list[Found], limit: int) -> None:  # noqa: C901, PLR0912, PLR0915
+        # In one piece, since a call for each packet is a tenth of what receiving a message costs.
         data = self._data
         size = len(data)
+        last = size - 2  # where the shortest packet can begin
         position = self._position
         maximum = self.maximum_packet_size
         protocol = self.protocol
+        has_properties = protocol is MQTT_5
+        publish_flags = _PUBLISH_FLAGS if protocol is not None else _NO_FLAGS
+        known_topic = self._topics.get
+        publish_type = self._publish_type
         append = packets.append
-        for _ in range(limit):
-            if size - position < 2:  # noqa: PLR2004 - the shortest packet
+        run: PublishRun[Publish] = PublishRun()
+        take = run.append
+        run_first = -1  # the first byte of the PUBLISHes in a row, if that is what came last
+        qos, retain, dup = QoS.AT_MOST_ONCE, False, False
+        packet_id = 0
+        numbers = iter(range(limit))
+        for _ in numbers:
+            if position > last:
                 self._needed = 2
                 break
+            first = data[position]
             length = data[position + 1]
             body = position + 2
             if length > 127:  # noqa: PLR2004 - more length bytes follow
@@ -151,17 +194,64 @@ class PacketReader:
                     reason_code=ReasonCode.PACKET_TOO_LARGE,
                     statement="MQTT-3.1.2-24",
                 )
-            first = data[position]
             if end > size:
                 self._check_first_byte(first)
                 self._needed = end - position
                 break
-            flags = _PUBLISH_FLAGS.get(first)
-            if flags is not None and protocol is not None:
-                append(self._publish(flags, data, body, end))
+            if first != run_first:
+                if first in publish_flags:
+                    run = PublishRun()
+                    append(run)
+                    take = run.append
+                    run_first = first
+                    qos, retain, dup = publish_flags[first]
+                    packet_id = 0
+                else:
+                    run_first = -1
+            if run_first >= 0:
+                start = body + 2
+                stop = start + (data[body] << 8 | data[body + 1]) if length > 1 else end + 1
+                if stop > end:
+                    message = "the packet ends inside the Topic Name"
+                    raise MalformedPacket(message, statement="2.1.4")
+                topic = known_topic(data[start:stop])
+                if topic is None:
+                    topic = self._new_topic(data[start:stop])
+                if qos:
+                    start = stop
+                    stop += 2
+                    packet_id = data[start] << 8 | data[start + 1] if stop <= end else 0
+                    if not packet_id:
+                        read_packet_id(data, start, end)  # says what is wrong with it
+                properties = NO_PROPERTIES
+                if has_properties:
+                    if stop < end and not data[stop]:
+                        stop += 1
+                    else:
+                        properties, stop = self._publish_properties(data, stop, end)
+                        if properties.topic_alias is not None:
+                            run.has_alias = True
+                    if not topic and properties.topic_alias is None:
+                        message = "PUBLISH has neither a Topic Name nor a Topic Alias"
+                        raise RemoteProtocolError(message, statement="3.3.2.1")
+                take(publish_type(topic, data[stop:end], qos, retain, dup, packet_id, properties))
+            elif first in ACKNOWLEDGEMENTS and length < 4 and protocol is not None:  # noqa: PLR2004
+                # No properties: most of what is acknowledged.
+                packet_id = data[body] << 8 | data[body + 1] if length == 2 else 0  # noqa: PLR2004
+                if data[end : end + 2] == data[position:body]:
+                    run_of_them = self._acknowledgements(first, data, position, end, numbers)
+                    end = position + (end - position) * len(run_of_them)
+                    append(run_of_them)
+                elif packet_id:
+                    append(ACKNOWLEDGEMENTS[first](packet_id))
+                else:
+                    append(self._other(first, data, body, end))
             else:
                 append(self._other(first, data, body, end))
-                protocol = self.protocol
+                if protocol is None:
+                    protocol = self.protocol
+                    has_properties = protocol is MQTT_5
+                    publish_flags = _PUBLISH_FLAGS
             position = end
         else:
             self._needed = 2
@@ -199,11 +289,6 @@ class PacketReader:
         return packet_type
 
     def _other(self, first: int, data: bytes, body: int, end: int) -> Packet:
-        if end - body == 2 and first in _SHORT and self.protocol is not None:  # noqa: PLR2004
-            # A Packet Identifier and nothing else: most of what is acknowledged.
-            packet_id = data[body] << 8 | data[body + 1]
-            if packet_id:
-                return _SHORT[first](packet_id)
         decoder = _DECODERS.get(first)
         if decoder is not None and self.protocol is not None:
             return decoder(data, body, end, self.protocol)
@@ -216,54 +301,26 @@ class PacketReader:
             self.protocol = protocol
         return DECODERS[packet_type](data, body, end, self.protocol or MQTT_5)
 
-    def _publish(
-        self, flags: tuple[QoS, bool, bool], data: bytes, position: int, end: int
-    ) -> Publish:
-        qos, retain, dup = flags
-        start = position + 2
-        position = start + (data[position] << 8 | data[position + 1]) if start <= end else end + 1
-        if position > end:
-            raise MalformedPacket("the packet ends inside the Topic Name", statement="2.1.4")
-        raw = data[start:position]
-        topic = self._topics.get(raw)
-        if topic is None:
-            topic = self._new_topic(raw)
-        packet_id = 0
-        if qos:
-            if position + 2 <= end:
-                packet_id = data[position] << 8 | data[position + 1]
-            if not packet_id:
-                read_packet_id(data, position, end)  # says what is wrong with it
-            position += 2
-        properties = NO_PROPERTIES
-        if self.protocol is MQTT_5:
-            if position < end and data[position] == 0:
-                position += 1
-            else:
-                if position < end and data[position] < 128:  # noqa: PLR2004 - in one byte
-                    block_start = position + 1
-                    block_end = block_start + data[position]
-                else:
-                    length, block_start = _wire.read_varint(
-                        data, position, end, "the property length"
-                    )
-                    block_end = block_start + length
-                position = block_end
-                block = data[block_start:block_end]
-                found = self._property_blocks.get(block) if position <= end else None
-                properties = found or self._new_properties(data, block_start, position, end)
-            if not topic and properties.topic_alias is None:
-                message = "PUBLISH has neither a Topic Name nor a Topic Alias"
-                raise RemoteProtocolError(message, statement="3.3.2.1")
-        return self._publish_type(
-            topic,
-            data[position:end],
-            qos,
-            retain,
-            dup,
-            packet_id,
-            properties,
-        )
+    def _acknowledgements(
+        self, first: int, data: bytes, position: int, end: int, numbers: Iterator[int]
+    ) -> AcknowledgementRun:
+        """Acknowledgements in a row that are like the first; counts them, but for one."""
+        packet = self._other(first, data, position + 2, end)  # which says what is wrong with it
+        most = 1 + length_hint(numbers)
+        packet_ids = read_acknowledgements(data, position, end - position, most)
+        next(islice(numbers, len(packet_ids) - 1, len(packet_ids) - 1), None)
+        return AcknowledgementRun(cast("Acknowledgement", packet), packet_ids)
+
+    def _publish_properties(self, data: bytes, position: int, end: int) -> tuple[Properties, int]:
+        """The properties of a PUBLISH, and where its payload begins."""
+        if position < end and data[position] < 128:  # noqa: PLR2004 - in one byte
+            start = position + 1
+            stop = start + data[position]
+        else:
+            length, start = _wire.read_varint(data, position, end, "the property length")
+            stop = start + length
+        found = self._property_blocks.get(data[start:stop]) if stop <= end else None
+        return found or self._new_properties(data, start, stop, end), stop
 
     def _new_topic(self, raw: bytes) -> str:
         topic = _wire.decode_string(raw, "the Topic Name")
@@ -294,16 +351,8 @@ _PUBLISH_FLAGS: Final = {
     for dup in ((False, True) if qos else (False,))
 }
 """The first byte of each PUBLISH that there may be, and QoS, RETAIN and DUP in it."""
-_SHORT: Final = {
-    packet_type << 4 | _tables.fixed_flags(packet_type): packet_class
-    for packet_type, packet_class in (
-        (PacketType.PUBACK, PubAck),
-        (PacketType.PUBREC, PubRec),
-        (PacketType.PUBREL, PubRel),
-        (PacketType.PUBCOMP, PubComp),
-    )
-}
-"""The first byte of each acknowledgement that may have no Reason Code (3.4.2.1)."""
+_NO_FLAGS: Final[dict[int, tuple[QoS, bool, bool]]] = {}
+"""The same before CONNECT, the first packet."""
 _DECODERS: Final = {
     packet_type << 4 | _tables.fixed_flags(packet_type): decoder
     for packet_type, decoder in DECODERS.items()
