@@ -612,7 +612,8 @@ class World:
         block.windowed_at_exit = {
             message._arrival for message in block.subscription._buffer._windowed
         }
-        left = block.windowed_at_exit | {each._arrival for each in block.subscription._in_hand}
+        in_hand = block.subscription._buffer.in_hand
+        left = block.windowed_at_exit | {each._arrival for each in in_hand}
         shared = {each for each in block.filters if each.startswith("$share")}
         for other in self._blocks:
             if shared & set(other.filters):

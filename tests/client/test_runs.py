@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -13,6 +14,7 @@ from trio.testing import wait_all_tasks_blocked
 from tests.client.support import open_bounded_server, open_once
 from trio_mqtt import Client, Message
 from trio_mqtt._client._buffer import MOST_BYTES, OVERHEAD
+from trio_mqtt.packets._runs import PublishRun
 from trio_mqtt.testing import Server, open_server
 
 if TYPE_CHECKING:
@@ -51,12 +53,14 @@ def one_by_one(client: Client, events: list[Any]) -> None:
 
 
 def in_a_row(client: Client, events: list[Any]) -> None:
-    position = 0
-    while position < len(events):
-        run = client._deliveries.deliver_run(events, position)
-        if not run:
-            client._deliveries.deliver(events[position])
-        position += run or 1
+    for _, alike in groupby(events, key=lambda message: message.qos):
+        run = PublishRun[Any](alike)
+        position = 0
+        while position < len(run):
+            count = client._deliveries.deliver_run(run, position)
+            if not count:
+                client._deliveries.deliver(run[position])
+            position += count or 1
 
 
 async def outcome(
@@ -120,9 +124,8 @@ async def test_as_many_waiters_are_woken_as_there_are_messages(server: Server, q
         for _ in range(4):
             nursery.start_soon(take_one)
         await wait_all_tasks_blocked()
-        events: list[Any] = [Message("a", b"%d" % number, qos) for number in range(3)]
-        client._deliveries.routes.find(events[0])  # the first look at a topic is not for a run
-        assert client._deliveries.deliver_run(events, 0) == 3
+        run = PublishRun[Any](Message("a", b"%d" % number, qos) for number in range(3))
+        assert client._deliveries.deliver_run(run, 0) == 3
         await wait_all_tasks_blocked()
         assert taken == [b"0", b"1", b"2"]
         nursery.cancel_scope.cancel()
@@ -136,10 +139,9 @@ async def test_what_goes_one_by_one_is_looked_at_once(server: Server) -> None:
         client.subscribe("b", buffer=1),
     ):
         for topic, qos in (("a", 1), ("b", 0)):
-            events: list[Any] = [Message(topic, b"", qos, packet_id=qos) for _ in range(9)]
-            client._deliveries.routes.find(events[0])
-            assert client._deliveries.deliver_run(events, 0) == 0
-            assert [event._arrival for event in events] == [0] * 9
+            run = PublishRun[Any](Message(topic, b"", qos, packet_id=qos) for _ in range(9))
+            assert client._deliveries.deliver_run(run, 0) == 0
+            assert [message._arrival for message in run] == [0] * 9
 
 
 async def test_what_is_for_one_subscription_takes_one_step(server: Server) -> None:
@@ -149,14 +151,13 @@ async def test_what_is_for_one_subscription_takes_one_step(server: Server) -> No
         client.subscribe("a/+", qos=1) as one,
         client.subscribe("b", qos=1) as other,
     ):
-        events: list[Any] = [
-            *[Message(f"a/{number}", b"") for number in range(10)],
-            *[Message(f"a/{number}", b"", 1, packet_id=number + 1) for number in range(10)],
-            *[Message("b", b"") for _ in range(10)],
-        ]
-        for event in events:  # the first look at each topic is not for a run
-            client._deliveries.routes.find(event)
-        steps = [client._deliveries.deliver_run(events, at) for at in (0, 10, 15, 20)]
-        assert steps == [10, 10, 5, 10]
-        assert one.statistics().received == 25
-        assert other.statistics().received == 10
+        topics = [*[f"a/{number}" for number in range(10)], *["b"] * 10]
+        for _ in range(2):  # also at the first look at a topic
+            run = PublishRun[Any](Message(topic, b"") for topic in topics)
+            assert [client._deliveries.deliver_run(run, at) for at in (0, 5, 10)] == [10, 5, 10]
+        run = PublishRun[Any](
+            Message(topic, b"", 1, packet_id=number) for number, topic in enumerate(topics, 1)
+        )
+        assert [client._deliveries.deliver_run(run, at) for at in (0, 10)] == [10, 10]
+        assert one.statistics().received == 40
+        assert other.statistics().received == 30

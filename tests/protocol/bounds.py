@@ -36,6 +36,8 @@ class Bounds:
         durable: the Sessions have disks; without them nothing may crash.
         slow_disk: a commit takes time, in which other things happen, and may fail.
         hesitates: the publisher may be slow to move messages to its output.
+        lazy: the consumer makes its acknowledgements when they are written, or when they matter;
+            otherwise with each step.
         repeats: how often a packet may arrive twice.
         strange: how often an end may get a packet that fits nothing.
         reopens: a program may close its client and open it again with the same Session.
@@ -61,6 +63,7 @@ class Bounds:
     slow_disk: bool = False
     works: bool = False
     hesitates: bool = False
+    lazy: bool = False
     repeats: int = 0
     strange: int = 0
     reopens: bool = False

@@ -154,9 +154,15 @@ class Consumer(End):
         self._owed = {1: [], 2: []}
         super().connect()
 
+    def _go_on(self) -> None:
+        if not self.bounds.lazy:
+            assert self.output.ready >= 0  # it asks for the acknowledgements
+
     def strange(self) -> Iterator[tuple[bytes, bool]]:
         for packet_id, state in self.session.received.items():
-            if state is ReceiverState.HELD:
+            if state is ReceiverState.HELD and any(
+                each.packet_id == packet_id for each in self.in_hand
+            ):
                 yield encode(PubRel(packet_id), MQTT_5), True
 
     def _receive(self, packet: Packet) -> None:

@@ -10,6 +10,7 @@ import functools
 import pickle
 from collections import deque
 from enum import Enum
+from types import MethodType
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 from tests.protocol.bounds import Violation, read
@@ -148,6 +149,8 @@ def freeze(value: Any, seen: dict[int, int], *, ordered: bool = False) -> object
     An object that is equal to itself alone is told from others like it by where it was seen first.
     """
     kind: Any = value.__class__
+    if kind is MethodType:
+        return value.__func__  # of which object, the rest of the state says
     if kind in _PLAIN or isinstance(value, Enum) or callable(value):
         return value
     if kind is dict:

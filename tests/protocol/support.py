@@ -102,7 +102,10 @@ class Wire:
 
     def feed(self, *packets: Packet) -> list[Event]:
         """Everything that happens when these packets arrive together."""
-        return self.feed_bytes(b"".join(encode(packet, self.protocol) for packet in packets))
+        return self.feed_bytes(b"".join(map(self.encoded, packets)))
+
+    def encoded(self, packet: Packet) -> bytes:
+        return encode(packet, self.protocol)
 
     def feed_bytes(self, data: bytes) -> list[Event]:
         self.connection.receive_data(data)
@@ -124,7 +127,7 @@ class Wire:
 
     def refuses(self, *packets: Packet) -> RemoteProtocolError:
         """The error about these packets, which comes at once, and then again and again."""
-        return self.refuses_bytes(b"".join(encode(packet, self.protocol) for packet in packets))
+        return self.refuses_bytes(b"".join(map(self.encoded, packets)))
 
     def refuses_bytes(self, data: bytes) -> RemoteProtocolError:
         with pytest.raises(RemoteProtocolError) as first:

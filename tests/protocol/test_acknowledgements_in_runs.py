@@ -27,6 +27,7 @@ from trio_mqtt.packets import (
     PubRec,
     encode,
 )
+from trio_mqtt.packets._runs import AcknowledgementRun
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,7 +97,9 @@ class _End:
 
     def describe(self, event: object) -> object:
         assert isinstance(event, OutgoingMessage)
-        return event.packet_id, event.state, event.acknowledgement, event.verdict
+        answer = event.acknowledgement  # which may be that of another, if it says the same
+        told = answer and (type(answer), answer.reason_code, answer.properties)
+        return event.packet_id, event.state, told, event.verdict
 
     def state(self) -> object:
         session, sender = self.wire.session, self.wire.connection.sender
@@ -167,19 +170,20 @@ def test_the_same_happens_as_if_each_came_alone(
 def test_they_are_taken_together(qos: int, kind: type[PubAck | PubRec]) -> None:
     wire = Wire()
     messages = [wire.publish(qos) for _ in range(5)]
-    packets = [PingResp(), *(kind(message.packet_id) for message in messages), PingResp()]
-    taken, over = wire.connection.sender.on_acknowledgements(packets, 1)
+    run = AcknowledgementRun(kind(1), [message.packet_id for message in messages])
+    taken, over = wire.connection.sender.on_acknowledgements(run)
     assert taken == 5
     assert list(over) == (messages if qos == 1 else [])
-    assert wire.connection.sender.on_acknowledgements(packets, 6) == (0, ())
+    taken, over = wire.connection.sender.on_acknowledgements(run)
+    assert (taken, list(over)) == (0, [])
 
 
 def test_where_none_is_taken_there_is_nothing_to_send() -> None:
     wire = Wire()
     wire.publish(2)
     wire.sent()
-    packets = [PubRec(1, properties=_WORDS)]
-    assert wire.connection.sender.on_acknowledgements(packets, 0) == (0, ())
+    run = AcknowledgementRun(PubRec(1, ReasonCode.NO_MATCHING_SUBSCRIBERS), [1])
+    assert wire.connection.sender.on_acknowledgements(run) == (0, [])
     assert wire.connection.output.take() == []
 
 
@@ -202,5 +206,5 @@ def test_where_a_storage_has_to_know_of_each_none_is() -> None:
     session.journal.commit(batch)
     wire.connection.output.commit(session.journal.committed)
     wire.connection.sender.pump()
-    packets = [PubAck(message.packet_id)]
-    assert wire.connection.sender.on_acknowledgements(packets, 0) == (0, ())
+    run = AcknowledgementRun(PubAck(message.packet_id), [message.packet_id])
+    assert wire.connection.sender.on_acknowledgements(run) == (0, [])

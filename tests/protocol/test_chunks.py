@@ -106,7 +106,9 @@ def outcome(protocol: Protocol, pieces: list[bytes]) -> tuple[list[object], byte
 
 def seen(event: object) -> object:
     if isinstance(event, OutgoingMessage):
-        return event.packet_id, event.acknowledgement
+        answer = event.acknowledgement  # which may be that of another, if it says the same
+        assert answer is not None
+        return event.packet_id, type(answer), answer.reason_code, answer.properties
     if isinstance(event, Request):
         return event.packet, event.answer
     assert attrs.has(type(event))

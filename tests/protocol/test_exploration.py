@@ -21,14 +21,17 @@ if TYPE_CHECKING:
 
 WORLDS: Final = {
     "two messages of QoS 2": (Bounds(last_identifier=2), 150_000),
-    "two messages of QoS 1": (Bounds(qos=(1, 1)), 10_000),
+    "two messages of QoS 1": (Bounds(qos=(1, 1), lazy=True), 10_000),
     "one of each": (Bounds(qos=(1, 2)), 25_000),
     "one Packet Identifier for both": (Bounds(identifiers=1, slow_disk=True), 10_000),
-    "a slow and failing disk": (Bounds(qos=(2,), slow_disk=True, hesitates=True), 3_000),
-    "refusals": (Bounds(qos=(2,), rejects=True, slow_disk=True), 5_000),
-    "refusals at QoS 1": (Bounds(qos=(1,), rejects=True, slow_disk=True), 2_000),
-    "work in the same transaction": (Bounds(qos=(2,), slow_disk=True, works=True), 3_000),
-    "the client opened again": (Bounds(qos=(2,), slow_disk=True, reopens=True), 2_000),
+    "a slow and failing disk": (Bounds(qos=(2,), lazy=True, slow_disk=True, hesitates=True), 3_000),
+    "refusals": (Bounds(qos=(2,), lazy=True, rejects=True, slow_disk=True), 5_000),
+    "refusals at QoS 1": (Bounds(qos=(1,), lazy=True, rejects=True, slow_disk=True), 2_000),
+    "work in the same transaction": (
+        Bounds(qos=(2,), lazy=True, slow_disk=True, works=True),
+        3_000,
+    ),
+    "the client opened again": (Bounds(qos=(2,), lazy=True, slow_disk=True, reopens=True), 2_000),
     "a window of one": (Bounds(qos=(2, 1, 2), window=1, breaks=2, crashes=0), 5_000),
     "without storage": (Bounds(qos=(2, 1, 2), durable=False, crashes=0, reopens=True), 2_000),
     "another order of answers": (Bounds(receiver=HastyReceiver, breaks=2, crashes=0), 10_000),

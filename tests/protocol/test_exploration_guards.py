@@ -264,7 +264,7 @@ GUARDS: Final = [
     Guard(
         "PUBREC waits for the disk",
         Receiver,
-        "_send_pubrecs",
+        "_send_pubrec",
         "self._session.settled_stored_in(packet_id)",
         "0",
         QOS_2,
@@ -329,7 +329,7 @@ GUARDS: Final = [
     Guard(
         "a settled message is remembered",
         Receiver,
-        "settle",
+        "_note_settled",
         "self._session.note_settled(message.packet_id)",
         "pass",
         QOS_2,
@@ -482,7 +482,7 @@ GUARDS: Final = [
         "it is HELD again",
         Receiver,
         "_is_held",
-        "self._enter(held.packet_id, ReceiverState.HELD)",
+        "self._enter(held.packet_id, _HELD)",
         "pass",
         QOS_2,
     ),
@@ -545,7 +545,7 @@ GUARDS: Final = [
     Guard(
         "those whose refusing PUBREC nobody took are, too",
         Receiver,
-        "_send_pubrecs",
+        "_send_pubrec",
         "settled_stored_in(packet_id), refused)",
         "settled_stored_in(packet_id))",
         REJECTING,
@@ -577,7 +577,7 @@ GUARDS: Final = [
     Guard(
         "a message that no PUBREC belongs to is not remembered",
         Receiver,
-        "settle",
+        "_note_settled",
         "not reason_code.is_failure and self.expects(message)",
         "not reason_code.is_failure",
         DROPPING,
@@ -602,20 +602,20 @@ GUARDS: Final = [
         "PUBACKs in order",
         Receiver,
         "settle",
-        "self._send_pubacks()",
+        "if not self._has_due and self._is_any_due():",
         "self._before_puback.remove(message)\n"
-        "        self._before_puback.appendleft(message)\n"
-        "        self._send_pubacks()",
+        "    self._before_puback.appendleft(message)\n"
+        "    if not self._has_due and self._is_any_due():",
         STRICT_1,
     ),
     Guard(
         "PUBRECs in order",
         Receiver,
         "settle",
-        "self._session.note_settled(message.packet_id)\n",
-        "self._session.note_settled(message.packet_id)\n"
-        "    self._before_pubrec.remove(message)\n"
-        "    self._before_pubrec.appendleft(message)\n",
+        "if not self._has_due and self._is_any_due():",
+        "self._before_pubrec.remove(message)\n"
+        "    self._before_pubrec.appendleft(message)\n"
+        "    if not self._has_due and self._is_any_due():",
         STRICT,
     ),
     Guard(

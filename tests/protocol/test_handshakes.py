@@ -110,8 +110,8 @@ class Outgoing:
             assert wire.feed(PubAck(self.packet_id)) == [self.message]
         elif state is SenderState.AWAITING_PUBCOMP:
             assert wire.feed(PubRec(self.packet_id)) == []
-        assert self.state is state
         wire.sent()
+        assert self.state is state
 
     @property
     def state(self) -> SenderState:
@@ -227,8 +227,8 @@ class Incoming:
             receiver.settle(self.message)
         if state is ReceiverState.UNKNOWN and not rejected:
             assert wire.feed(PubRel(packet_id)) == []
-        assert self.state is state
         wire.sent()
+        assert self.state is state
 
     @property
     def state(self) -> ReceiverState:
