@@ -74,6 +74,20 @@ async def test_the_figures_can_be_had_in_another_thread(
             assert buffered == messages.statistics()
 
 
+@pytest.mark.parametrize("qos", [1, 2])
+async def test_another_thread_changes_nothing_by_looking(
+    server: Server, client: trio_mqtt.Client, qos: int
+) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        async with client.subscribe("a", qos=qos) as messages:
+            flood(server, 2, qos=qos)
+            await wait_all_tasks_blocked()
+            messages.receive_nowait().reject(trio_mqtt.ReasonCode.QUOTA_EXCEEDED)
+            seen = [pool.submit(client.statistics).result(PATIENCE) for _ in range(2)]
+            assert seen[0] == seen[1]  # else it had made the acknowledgement, and woken a task
+            assert (seen[0].unsettled, seen[0].output_bytes) == (1, 0)
+
+
 async def test_the_bytes_are_bounded_too(server: Server, client: trio_mqtt.Client) -> None:
     async with client.subscribe("a", buffer=1000) as messages:
         for _ in range(30):

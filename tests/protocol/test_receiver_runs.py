@@ -116,6 +116,7 @@ class Side:
         getattr(self, what)(which)
         connection = self.wire.connection
         receiver = connection.receiver
+        self.found.append(receiver.count_unsettled())  # before anything makes acknowledgements
         self.found += [receiver.unsettled, receiver.overruns, receiver.is_overrun]
         self.found += [list(self.session.received.items()), set(self.session.held)]
         self.found += [len(receiver.oldest()), connection.output.ready]

@@ -85,7 +85,7 @@ def statistics_of(supervisor: Supervisor) -> ClientStatistics:
         window=connection.sender.quota if connection else 0,
         output_bytes=connection.output.size if connection else 0,
         topic_alias_savings=aliases.saved if aliases else 0,
-        unsettled=connection.receiver.unsettled if connection else 0,
+        unsettled=connection.receiver.count_unsettled() if connection else 0,
         held=len(session.held),
         unclaimed=len(deliveries.unclaimed),
         unclaimed_released=deliveries.unclaimed.released,

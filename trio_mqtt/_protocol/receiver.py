@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import takewhile
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -50,6 +51,10 @@ class _Repeat:
 
     packet_id: int
     settled: ReasonCode = _SUCCESS
+
+
+def _is_settled(message: IncomingMessage | _Repeat) -> bool:
+    return message.settled is not None
 
 
 class Receiver:
@@ -103,6 +108,14 @@ class Receiver:
         """How many QoS 1 and 2 messages count against our Receive Maximum (3.3.4)."""
         self._acknowledge()
         return len(self._before_puback) + len(self._exchanges)
+
+    def count_unsettled(self) -> int:
+        """As `unsettled`, but nothing is changed by it, so that any thread may ask."""
+        # In a copy, for nothing can be changed while that is made, only later.
+        pubacks, pubrecs = list(self._before_puback), list(self._before_pubrec)
+        due = sum(1 for _ in takewhile(_is_settled, pubacks))
+        refused = sum(1 for each in takewhile(_is_settled, pubrecs) if each.settled)
+        return len(pubacks) + len(self._exchanges) - due - refused
 
     @property
     def is_overrun(self) -> bool:
