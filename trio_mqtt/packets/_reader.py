@@ -164,6 +164,7 @@ class PacketReader:
         has_properties = protocol is MQTT_5
         publish_flags = _PUBLISH_FLAGS if protocol is not None else _NO_FLAGS
         known_topic = self._topics.get
+        known_properties = self._property_blocks.get
         publish_type = self._publish_type
         append = packets.append
         run: PublishRun[Publish] = PublishRun()
@@ -228,7 +229,14 @@ class PacketReader:
                     if stop < end and not data[stop]:
                         stop += 1
                     else:
-                        properties, stop = self._publish_properties(data, stop, end)
+                        if stop < end and data[stop] < 128:  # noqa: PLR2004 - in one byte
+                            start = stop + 1
+                            stop = start + data[stop]
+                        else:
+                            length, start = _read_property_length(data, stop, end)
+                            stop = start + length
+                        found = known_properties(data[start:stop]) if stop <= end else None
+                        properties = found or self._new_properties(data, start, stop, end)
                         if properties.topic_alias is not None:
                             run.has_alias = True
                     if not topic and properties.topic_alias is None:
@@ -311,17 +319,6 @@ class PacketReader:
         next(islice(numbers, len(packet_ids) - 1, len(packet_ids) - 1), None)
         return AcknowledgementRun(cast("Acknowledgement", packet), packet_ids)
 
-    def _publish_properties(self, data: bytes, position: int, end: int) -> tuple[Properties, int]:
-        """The properties of a PUBLISH, and where its payload begins."""
-        if position < end and data[position] < 128:  # noqa: PLR2004 - in one byte
-            start = position + 1
-            stop = start + data[position]
-        else:
-            length, start = _wire.read_varint(data, position, end, "the property length")
-            stop = start + length
-        found = self._property_blocks.get(data[start:stop]) if stop <= end else None
-        return found or self._new_properties(data, start, stop, end), stop
-
     def _new_topic(self, raw: bytes) -> str:
         topic = _wire.decode_string(raw, "the Topic Name")
         if topic or self.protocol is not MQTT_5:
@@ -342,6 +339,10 @@ class PacketReader:
                 self._property_blocks.clear()
             self._property_blocks[data[start:stop]] = properties
         return properties
+
+
+def _read_property_length(data: bytes, position: int, end: int) -> tuple[int, int]:
+    return _wire.read_varint(data, position, end, "the property length")
 
 
 _PUBLISH_FLAGS: Final = {
