@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from trio_mqtt._protocol.records import KeptSubscription
     from trio_mqtt.packets import SubscriptionRequest
 
-_REMEMBERED: Final = 4096
+_REMEMBERED: Final = 16_384
+"""For how many Topic Names the outcome is remembered, at least."""
+_MOST_LEFT: Final = 4096
+"""Of how many Topic Filters that have no route any more it is remembered that they had."""
 
 
 @attrs.define(eq=False)
@@ -176,7 +179,7 @@ class Routes:
         self._left.pop(plain, None)
         self._left[plain] = None
         self._left_tree.set(plain, left)
-        if len(self._left) > _REMEMBERED:
+        if len(self._left) > _MOST_LEFT:
             oldest = next(iter(self._left))
             del self._left[oldest]
             self._left_tree.remove(oldest)

@@ -41,6 +41,11 @@ Found = Packet | PublishRun[Publish] | AcknowledgementRun
 _MOST_LENGTH_BYTES = 4
 _REMEMBERED = 1024
 _LONGEST_REMEMBERED = 256
+_SHORT_REMEMBERED = 16_384
+"""How many Topic Names, or property blocks, are remembered while short ones come: of the latter one
+for each Subscription Identifier."""
+_SHORT_TOPIC = 64
+_SHORT_BLOCK = 16
 
 
 class PacketReader:
@@ -324,7 +329,8 @@ class PacketReader:
         if topic or self.protocol is not MQTT_5:
             check_topic_name(topic)
         if len(raw) <= _LONGEST_REMEMBERED:
-            if len(self._topics) >= _REMEMBERED:
+            most = _SHORT_REMEMBERED if len(raw) <= _SHORT_TOPIC else _REMEMBERED
+            if len(self._topics) >= most:
                 self._topics.clear()
             self._topics[raw] = topic
         return topic
@@ -335,7 +341,8 @@ class PacketReader:
             raise MalformedPacket(message, statement="2.2.2.1")
         properties = read_property_block(data, start, stop, _PUBLISH)
         if stop - start <= _LONGEST_REMEMBERED:
-            if len(self._property_blocks) >= _REMEMBERED:
+            most = _SHORT_REMEMBERED if stop - start <= _SHORT_BLOCK else _REMEMBERED
+            if len(self._property_blocks) >= most:
                 self._property_blocks.clear()
             self._property_blocks[data[start:stop]] = properties
         return properties
