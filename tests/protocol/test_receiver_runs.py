@@ -283,3 +283,16 @@ def test_a_second_pubrel_is_for_nothing() -> None:
     assert wire.feed(PubRel(1), PubRel(1)) == []
     not_found = ReasonCode.PACKET_IDENTIFIER_NOT_FOUND
     assert wire.sent() == [PubComp(1), PubComp(1, not_found)]
+
+
+def test_a_repeat_that_is_due_is_answered_before_its_pubrel() -> None:
+    """As if it had been answered at once, although what is due is made late."""
+    wire = Wire()
+    first, second = wire.receive(publish(1, 2), publish(2, 2))
+    wire.connection.receiver.settle(first)
+    wire.connection.receiver.settle(second)
+    assert wire.sent() == [PubRec(1), PubRec(2)]
+    (third,) = wire.receive(publish(3, 2), publish(1, 2, dup=True))
+    wire.connection.receiver.settle(third)
+    assert wire.feed(PubRel(1), PubRel(2)) == []
+    assert wire.sent() == [PubRec(3), PubRec(1), PubComp(1), PubComp(2)]

@@ -417,6 +417,7 @@ class Receiver:
         Returns:
             Whether it did; otherwise it has answered none, and they are for `on_pubrel`.
         """
+        self._acknowledge()
         received = self._session.received
         if self._session.journal is not None or len(set(packet_ids)) < len(packet_ids):
             return False
