@@ -13,7 +13,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from tests.client.support import open_bounded_server, open_once
 from trio_mqtt import Client, Message
-from trio_mqtt._client._buffer import MOST_BYTES, OVERHEAD
+from trio_mqtt._client._buffer import MOST_BYTES, OVERHEAD, Buffer
 from trio_mqtt.packets._runs import PublishRun
 from trio_mqtt.testing import Server, open_server
 
@@ -161,3 +161,24 @@ async def test_what_is_for_one_subscription_takes_one_step(server: Server) -> No
         assert [client._deliveries.deliver_run(run, at) for at in (0, 10)] == [10, 10]
         assert one.statistics().received == 40
         assert other.statistics().received == 30
+
+
+@pytest.mark.parametrize("qos", [0, 1])
+def test_what_arrives_while_another_thread_counts_was_not_taken(qos: int) -> None:
+    """A counter that goes down is one that was reset, to those who plot it."""
+
+    class Watched(Buffer):
+        """Gets messages while it is looked at, as by the reader in its own thread."""
+
+        def __len__(self) -> int:
+            messages = [arriving.pop() for _ in range(min(len(arriving), 3))]
+            put = self.put_windowed_run if qos else self.put_loose_run
+            put(messages)
+            return super().__len__()
+
+    arriving = [Message("t", qos=qos) for _ in range(6)]
+    buffer = Watched("buffer", 100, "wait", on_room=lambda _: None)
+    assert buffer.taken == 0
+    assert buffer.received == 6
+    assert buffer.take() is not None
+    assert buffer.taken == 1

@@ -73,8 +73,13 @@ class Buffer:
 
     @property
     def taken(self) -> int:
-        """How many messages were taken out."""
-        return self.received - self.dropped - self._left - len(self)
+        """How many messages were taken out; in any thread."""
+        while True:
+            received, gone = self.received, self.dropped + self._left
+            waiting = len(self)
+            # Else messages have come meanwhile: this is not the thread of the reader.
+            if (received, gone) == (self.received, self.dropped + self._left):
+                return received - gone - waiting
 
     @property
     def is_full(self) -> bool:
