@@ -296,3 +296,33 @@ def test_a_repeat_that_is_due_is_answered_before_its_pubrel() -> None:
     wire.connection.receiver.settle(third)
     assert wire.feed(PubRel(1), PubRel(2)) == []
     assert wire.sent() == [PubRec(3), PubRec(1), PubComp(1), PubComp(2)]
+
+
+def test_pubacks_wait_behind_what_waits_for_the_disk() -> None:
+    """What is in line for a commit keeps its order, and what never left is held by the Session."""
+    session = SessionState(Journal())
+    wire = Wire(session=session)
+    exact, one, two = wire.receive(publish(1, 2), publish(1), publish(2))
+    receiver = wire.connection.receiver
+    receiver.settle(exact)
+    assert wire.connection.output.ready == 0
+    receiver.settle(one)
+    receiver.settle(two)
+    assert wire.sent() == []
+    assert wire.connection.output.take_unwritten() == [one, two]
+
+
+def test_pubacks_behind_a_commit_leave_with_it() -> None:
+    session = SessionState(Journal())
+    wire = Wire(session=session)
+    exact, one, two = wire.receive(publish(1, 2), publish(1), publish(2))
+    wire.connection.receiver.settle(exact)
+    assert wire.connection.output.ready == 0
+    wire.connection.receiver.settle(one)
+    wire.connection.receiver.settle(two)
+    assert session.journal is not None
+    batch = session.journal.take()
+    session.journal.commit(batch)
+    wire.connection.output.commit(batch.number)
+    assert wire.sent() == [PubRec(1), PubAck(1), PubAck(2)]
+    assert wire.connection.output.take_unwritten() == []

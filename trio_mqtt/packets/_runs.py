@@ -6,8 +6,7 @@ is read and written without a look at each.
 
 from __future__ import annotations
 
-import sys
-from array import array
+import struct
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from trio_mqtt._enums import PacketType
@@ -30,10 +29,9 @@ ACKNOWLEDGEMENTS: Final[dict[int, type[Acknowledgement]]] = {
     )
 }
 """The first byte of each acknowledgement that may be a Packet Identifier alone (3.4.2.1)."""
-_FIRST_WORDS: Final = {
-    packet_class: first << 8 | 2 for first, packet_class in ACKNOWLEDGEMENTS.items()
+_FIRST_BYTES: Final = {
+    packet_class: bytes((first, 2, 0, 0)) for first, packet_class in ACKNOWLEDGEMENTS.items()
 }
-_MUST_SWAP: Final = sys.byteorder == "little"
 
 
 class PublishRun(list[P]):
@@ -85,22 +83,20 @@ def read_acknowledgements(data: bytes, position: int, size: int, most: int) -> l
         column = data[at:end:size]
         count = min(count, len(column) - len(column.lstrip(data[at : at + 1])))
     end = position + count * size
-    words = bytearray(2 * count)
-    words[0::2] = data[position + 2 : end : size]
-    words[1::2] = data[position + 3 : end : size]
-    packet_ids = array("H", bytes(words))
-    if _MUST_SWAP:
-        packet_ids.byteswap()
-    found = packet_ids.tolist()
-    return found[: found.index(0)] if 0 in found else found
+    numbers = bytearray(2 * count)
+    numbers[0::2] = data[position + 2 : end : size]
+    numbers[1::2] = data[position + 3 : end : size]
+    packet_ids = list(struct.unpack(f">{count}H", numbers))
+    return packet_ids[: packet_ids.index(0)] if 0 in packet_ids else packet_ids
 
 
 def encode_acknowledgements(
     packet_class: type[Acknowledgement], packet_ids: Sequence[int]
 ) -> bytes:
     """Acknowledgements without Reason Codes, one behind the other."""
-    words = array("H", (_FIRST_WORDS[packet_class],)) * (2 * len(packet_ids))
-    words[1::2] = array("H", packet_ids)
-    if _MUST_SWAP:
-        words.byteswap()
-    return words.tobytes()
+    count = len(packet_ids)
+    numbers = struct.pack(f">{count}H", *packet_ids)
+    packets = bytearray(_FIRST_BYTES[packet_class] * count)
+    packets[2::4] = numbers[0::2]
+    packets[3::4] = numbers[1::2]
+    return bytes(packets)
