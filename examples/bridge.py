@@ -11,8 +11,9 @@ without PREFIX. Unless you say otherwise, "plant/#" goes out, "commands/#" comes
 QoS, RETAIN and properties are kept. A message is acknowledged where it comes from once the other
 server has it. So while that one is away messages wait: stop either server and see. Only those of
 QoS 0 are dropped then. What the other server refuses is told, and goes no further; only what is
-beyond a quota is tried again, for ten minutes or as long as --keep-trying says, and may so come
-behind later ones. While the bridge is away, both servers keep messages for it, for an hour.
+beyond a quota is tried again until it expires, for ten minutes or as long as --keep-trying says,
+and may so come behind later ones. While the bridge is away, both servers keep messages for it, for
+an hour.
 
 Nothing goes round in circles: a server does not send back what the bridge has published (No Local),
 and a User Property names the bridges that a message has crossed, in case there are several. Each of
@@ -24,6 +25,7 @@ and SIGTERM end it well.
 from __future__ import annotations
 
 import argparse
+import math
 import signal
 import sys
 from collections import Counter
@@ -160,13 +162,14 @@ class Direction:
         it may have unacknowledged: what is too fast slows down.
         """
         began, pause = trio.current_time(), FIRST_PAUSE
+        lasts = min(self._keep_trying, message.message_expiry or math.inf)
         while delivery is not None:
             try:
                 await delivery.wait()
             except trio_mqtt.PublishRejected as error:
                 waited = trio.current_time() - began
                 is_quota = error.reason_code == trio_mqtt.ReasonCode.QUOTA_EXCEEDED
-                if not is_quota or waited >= self._keep_trying:
+                if not is_quota or waited + pause > lasts:
                     raise
             else:
                 return

@@ -292,3 +292,14 @@ async def test_it_does_not_try_for_ever(local: Side, remote: Side) -> None:
         await bridge.says("not passed on: .*quota exceeded.*")
         assert await bridge.ends(signal.SIGTERM) == 0
         await bridge.says("out: .*1 not taken")
+
+
+async def test_it_does_not_try_again_what_has_expired(local: Side, remote: Side) -> None:
+    remote.server.authorize_publish = lambda _client_id, _publish: (
+        trio_mqtt.ReasonCode.QUOTA_EXCEEDED
+    )
+    async with bridging(local, remote) as bridge:
+        await local.client.publish("plant/hungry", qos=1, message_expiry=1)
+        await bridge.says("not passed on: .*quota exceeded.*")
+        assert await bridge.ends(signal.SIGTERM) == 0
+        await bridge.says("out: .*1 not taken")
