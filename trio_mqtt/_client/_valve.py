@@ -91,8 +91,8 @@ class Valve:
         try:
             await self._pause(start)
         finally:
-            self.paused_since = None
-            self.paused += trio.current_time() - start
+            paused = self.paused + trio.current_time() - start
+            self.paused_since, self.paused = None, paused  # with no call between: for threads
 
     async def _pause(self, start: float) -> None:
         log_at = start + _LOG_AFTER
