@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.ledger.support import again, first_connection
 from tests.protocol.support import Wire, outgoing, publish, subscribe
 from trio_mqtt._enums import ReasonCode
@@ -9,7 +11,16 @@ from trio_mqtt._protocol.identifiers import PacketIdentifiers
 from trio_mqtt._protocol.journal import Journal
 from trio_mqtt._protocol.records import PROGRESS, SubscriptionState
 from trio_mqtt._protocol.session import SessionState
-from trio_mqtt.packets import ConnAck, Properties, PubAck, PubComp, Publish, PubRec, PubRel
+from trio_mqtt.packets import (
+    ConnAck,
+    Disconnect,
+    Properties,
+    PubAck,
+    PubComp,
+    Publish,
+    PubRec,
+    PubRel,
+)
 from trio_mqtt.packets._encoder import encode_publish_properties
 
 
@@ -132,6 +143,22 @@ def test_packets_that_nobody_took_are_no_acknowledgements() -> None:
     bring_to_disk(wire, {})
     wire.connection.end()
     assert wire.session.held == {}
+
+
+@pytest.mark.parametrize("code", [ReasonCode.SUCCESS, ReasonCode.QUOTA_EXCEEDED])
+@pytest.mark.parametrize("qos", [1, 2])
+def test_what_is_settled_behind_the_last_packet_is_not_delivered_again(
+    qos: int, code: ReasonCode
+) -> None:
+    before = first_connection()
+    (message,) = before.receive(publish(7, qos))
+    before.connection.disconnect()
+    before.connection.receiver.settle(message, code)
+    assert [type(packet) for packet in before.sent()] == [Disconnect]
+    wire = again(before)
+    assert wire.receive(publish(7, qos, dup=True)) == []
+    acknowledgement = PubAck if qos == 1 else PubRec
+    assert wire.sent() == [acknowledgement(7, code)]
 
 
 def test_what_waits_in_a_new_session_is_new_when_that_goes_on() -> None:

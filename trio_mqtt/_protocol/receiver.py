@@ -320,7 +320,10 @@ class Receiver:
         )
 
     def _acknowledge(self) -> None:
-        """Put the acknowledgements that are due into the output."""
+        """Put the acknowledgements that are due into the output.
+
+        Behind the last packet there can be none: these messages are left to the Session.
+        """
         if self._has_due:
             self._has_due = False
             self._send_pubacks()
@@ -336,7 +339,7 @@ class Receiver:
         output = self._output
         is_explaining = self._session.explanations is not None
         accepted: list[IncomingMessage] = []  # in a row
-        while waiting and (reason_code := waiting[0].settled) is not None:
+        while waiting and not output.closed and (reason_code := waiting[0].settled) is not None:
             message = waiting.popleft()
             if not reason_code and not is_explaining and message.stored_in <= output.committed:
                 accepted.append(message)
@@ -350,12 +353,13 @@ class Receiver:
 
     def _send_pubrecs(self) -> None:
         waiting = self._before_pubrec
+        output = self._output
         session = self._session
         received = session.received
         is_plain = not self._repeated and session.explanations is None and session.journal is None
         row = RECEIVER[_HELD, _SETTLED]
         accepted: list[int] = []  # in a row
-        while waiting and (reason_code := waiting[0].settled) is not None:
+        while waiting and not output.closed and (reason_code := waiting[0].settled) is not None:
             first = waiting.popleft()
             packet_id = first.packet_id
             if is_plain and not reason_code and received.get(packet_id) is _HELD:
