@@ -46,9 +46,10 @@ class PacketIdentifiers(Generic[T]):
         return packet_id
 
     def take_next(self, holder: T) -> int:
-        """Give the identifier that comes next to `holder`; 0 if that one is not free.
+        """Give the identifier behind the last one given out to `holder`, with no search.
 
-        That is for `take`, then, as are all if none is free.
+        Returns:
+            0 if that is in use, or beyond the highest; `take` looks for another one.
         """
         packet_id = self._last + 1
         if packet_id > MOST_IDENTIFIERS or packet_id in self.in_use:
