@@ -231,7 +231,10 @@ class Subscription(OnlyAsync):
         return 0 if self._dropping else self._buffer.room_for(message)
 
     def _put_run(self, run: list[Message], *, windowed: bool) -> int:
-        """Put several messages in, all of QoS 0 or none; says how many it took of them."""
+        """Put several messages in, all of QoS 0 or none; says how many it took of them.
+
+        That it holds them they know already.
+        """
         buffer = self._buffer
         count = buffer.put_windowed_run(run) if windowed else buffer.put_loose_run(run)
         if self._waited_for and count:

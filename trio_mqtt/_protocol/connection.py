@@ -264,7 +264,8 @@ class Connection:
                 continue
             if isinstance(packet, AcknowledgementRun):
                 taken = self._take_at_once(packet, events) if short_cut else 0
-                self._handle([*packet.packets()[taken:]], events)
+                if taken < len(packet):
+                    self._handle([*packet.packets()[taken:]], events)
                 continue
             if short_cut and isinstance(packet, _ACKNOWLEDGEMENTS):
                 event = on_acknowledgement(packet)
