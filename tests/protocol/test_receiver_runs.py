@@ -217,7 +217,9 @@ def test_a_run_is_one_event(qos: int) -> None:
     connection = wire.connection
     sent = [publish(number if qos else 0, qos) for number in range(1, 9)]
     connection.receive_data(b"".join(map(wire.encoded, sent)))
-    (run,) = connection.next_runs()
+    found = connection.next_runs()
+    assert found is not None
+    (run,) = found
     assert isinstance(run, PublishRun)
     assert [message.packet_id for message in run] == [each.packet_id for each in sent]
 

@@ -205,12 +205,13 @@ class Link:
     async def _read(self) -> None:
         connection = self.connection
         data: bytes | bytearray = b""
+        self._progress()  # what was accepted before
         while True:
             # What came with CONNACK is looked at before more is read.
-            while events := connection.next_runs():
-                await self._take_events(events)
+            while (events := connection.next_runs()) is not None:
+                if events:
+                    await self._take_events(events)
                 self._progress()
-            self._progress()
             while connection.output.size > _MOST_OUTPUT:
                 # A Server that takes no answers gets nothing to answer read, either.
                 await self._output_is_low.sleep()

@@ -223,26 +223,33 @@ class Connection:
         Raises:
             RemoteProtocolError: the Server broke the protocol; send its Reason Code and close.
         """
-        return in_order(self.next_runs())
+        while (events := self.next_runs()) is not None:
+            if events:
+                return in_order(events)
+        return []
 
-    def next_runs(self) -> list[Event | Run]:
-        """As `next_events`, but messages, or ends of exchanges, in a row are one element."""
+    def next_runs(self) -> list[Event | Run] | None:
+        """As `next_events`, but messages, or ends of exchanges, in a row are one element.
+
+        Returns:
+            What happened, which may be nothing that anybody is to be told; None when more bytes
+            are needed.
+        """
         if self._failure is not None:
             raise self._failure.with_traceback(None)  # else each call would add to the same one
+        found = self._reader.read_runs(1 if self.server is None else _BATCH)
+        if not found:
+            return None
+        packets = cast("list[_Found]", found)  # it makes messages of PUBLISHes
         events: list[Event | Run] = []
-        while not events:
-            found = self._reader.read_runs(1 if self.server is None else _BATCH)
-            if not found:
-                break
-            packets = cast("list[_Found]", found)  # it makes messages of PUBLISHes
-            try:
-                self._handle(packets, events)
-            except RemoteProtocolError as error:
-                if self.protocol is not MQTT_5 and error.statement is not None:
-                    error.statement = _OLDER_STATEMENTS.get(error.statement, error.statement)
-                self._failure = error
-                if not events:
-                    raise
+        try:
+            self._handle(packets, events)
+        except RemoteProtocolError as error:
+            if self.protocol is not MQTT_5 and error.statement is not None:
+                error.statement = _OLDER_STATEMENTS.get(error.statement, error.statement)
+            self._failure = error
+            if not events:
+                raise
         return events
 
     def _handle(

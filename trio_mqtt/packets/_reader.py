@@ -172,7 +172,7 @@ class PacketReader:
         known_properties = self._property_blocks.get
         publish_type = self._publish_type
         append = packets.append
-        run: PublishRun[Publish] = PublishRun()
+        run = _NO_RUN
         take = run.append
         run_first = -1  # the first byte of the PUBLISHes in a row, if that is what came last
         qos, retain, dup = QoS.AT_MOST_ONCE, False, False
@@ -346,6 +346,10 @@ class PacketReader:
                 self._property_blocks.clear()
             self._property_blocks[data[start:stop]] = properties
         return properties
+
+
+_NO_RUN: Final[PublishRun[Publish]] = PublishRun()
+"""What stands for the run before there is one; nothing is put in."""
 
 
 def _read_property_length(data: bytes, position: int, end: int) -> tuple[int, int]:
