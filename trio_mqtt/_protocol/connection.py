@@ -237,7 +237,8 @@ class Connection:
         """
         if self._failure is not None:
             raise self._failure.with_traceback(None)  # else each call would add to the same one
-        found = self._reader.read_runs(1 if self.server is None else _BATCH)
+        most = 1 if self.server is None else _BATCH
+        found = self._reader._read_runs(most)  # noqa: SLF001 - no API of the package
         if not found:
             return None
         packets = cast("list[_Found]", found)  # it makes messages of PUBLISHes

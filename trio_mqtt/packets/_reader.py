@@ -121,7 +121,7 @@ class PacketReader:
             RemoteProtocolError: they are one that the standard forbids.
         """
         packets: list[Packet] = []
-        for found in self.read_runs(limit):
+        for found in self._read_runs(limit):
             if isinstance(found, PublishRun):
                 packets += found
             elif isinstance(found, AcknowledgementRun):
@@ -130,7 +130,7 @@ class PacketReader:
                 packets.append(found)
         return packets
 
-    def read_runs(self, limit: int = 256) -> list[Found]:
+    def _read_runs(self, limit: int = 256) -> list[Found]:
         """As `read_packets`, but packets of a kind in a row are one element of the list."""
         if self._failure is not None:
             raise self._failure.with_traceback(None)  # else each call would add to the same one
@@ -172,7 +172,7 @@ class PacketReader:
         known_properties = self._property_blocks.get
         publish_type = self._publish_type
         append = packets.append
-        run = _NO_RUN
+        run: PublishRun[Publish] = _NO_RUN
         take = run.append
         run_first = -1  # the first byte of the PUBLISHes in a row, if that is what came last
         qos, retain, dup = QoS.AT_MOST_ONCE, False, False

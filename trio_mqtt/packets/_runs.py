@@ -45,7 +45,7 @@ class PublishRun(list[P]):
 
     def __init__(self, publishes: Iterable[P] = (), *, has_alias: bool = False) -> None:
         super().__init__(publishes)
-        self.has_alias = has_alias
+        self.has_alias: bool = has_alias
 
 
 class AcknowledgementRun(list[int]):
@@ -59,7 +59,7 @@ class AcknowledgementRun(list[int]):
 
     def __init__(self, first: Acknowledgement, packet_ids: Iterable[int]) -> None:
         super().__init__(packet_ids)
-        self.first = first
+        self.first: Acknowledgement = first
 
     def packets(self) -> list[Acknowledgement]:
         """The packets."""
