@@ -537,7 +537,7 @@ GUARDS: Final = (
     Guard(
         "a message that expires while it waits is dropped",
         "_client/_supervisor.py",
-        "        self.sending.watch_expiry()  # of what an earlier client has left\n",
+        "            self.sending.watch_expiry()  # of what an earlier client has left\n",
         "",
         "client/test_queue.py::TestExpiry::test_also_those_of_an_earlier_block",
     ),
