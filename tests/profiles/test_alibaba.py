@@ -78,18 +78,17 @@ async def test_a_device_presents_itself_at_each_connection(autojump_clock: MockC
     peer.assert_done()
 
 
-# The names, the secret among them, are those of the documentation's example: no real ones.
 async def test_apsara_mq(autojump_clock: MockClock) -> None:
     client_id, username, password = alibaba_mq_credentials(
-        "mqtt-xxxxx", "YYYYY", "XXXXX", client_id="GID_Test@@@0001"
+        "mqtt-cn-example", "key id", "key secret", client_id="GID_Test@@@0001"
     )
     peer = ScriptedPeer(
         [
             Expect(
                 Connect,
                 client_id="GID_Test@@@0001",
-                username="Signature|YYYYY|mqtt-xxxxx",
-                password=b"vI009IZJZVGRwBwZvnbwjfuXxVM=",
+                username="Signature|key id|mqtt-cn-example",
+                password=b"MC0C7Z6yyXxumgVL8kEPQvUFk5M=",
             ),
             Send(ConnAck()),
             *GOODBYE,

@@ -126,15 +126,15 @@ class TestAlibaba:
             password="CDA24032394E8719BD0A3383ACA35C6FE1AD366B4A618AFB9CE412CF3C406B0A",
         )
 
-    # ApsaraMQ for MQTT, "Signature authentication": user name and what is signed are its example;
-    # it shows no result. The password is that of `openssl dgst -sha1 -hmac XXXXX -binary | base64`.
+    # ApsaraMQ for MQTT, "Signature authentication": its example shows no result. The password is
+    # that of `openssl dgst -sha1 -hmac "key secret" -binary | base64` for the Client Identifier.
     def test_apsara_mq(self) -> None:
         assert alibaba_mq_credentials(
-            "mqtt-xxxxx", "YYYYY", "XXXXX", client_id="GID_Test@@@0001"
+            "mqtt-cn-example", "key id", "key secret", client_id="GID_Test@@@0001"
         ) == Credentials(
             client_id="GID_Test@@@0001",
-            username="Signature|YYYYY|mqtt-xxxxx",
-            password="vI009IZJZVGRwBwZvnbwjfuXxVM=",
+            username="Signature|key id|mqtt-cn-example",
+            password="MC0C7Z6yyXxumgVL8kEPQvUFk5M=",
         )
 
 
