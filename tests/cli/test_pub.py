@@ -154,13 +154,19 @@ async def test_a_line_that_cannot_be_sent_is_named(
     assert outcome.stderr.count(b"\n") == 1
 
 
+async def start_with(data: bytes, *args: str) -> subprocess.Popen[bytes]:
+    """Start the command, with this to read; more may come."""
+    process = await trio.to_thread.run_sync(lambda: start(*args))
+    assert process.stdin is not None
+    process.stdin.write(data)
+    process.stdin.flush()
+    return process
+
+
 async def test_a_connection_that_is_given_up_says_at_which_line() -> None:
     async with open_server(port=0) as server:
         arguments = ("pub", "-L", f"{server.url}/a", "-l", "-q", "1", "--give-up-after", "0.001")
-        process = await trio.to_thread.run_sync(lambda: start(*arguments))
-        assert process.stdin is not None
-        process.stdin.write(b"1\n2\n")
-        process.stdin.flush()
+        process = await start_with(b"1\n2\n", *arguments)
         with trio.fail_after(LONG):
             await server.wait_for(
                 lambda entry: isinstance(entry.packet, PubAck) and entry.packet.packet_id == 2
@@ -176,10 +182,7 @@ async def test_a_window_of_one_waits_for_each_acknowledgement() -> None:
     async with open_server(port=0) as server:
         arguments = ("pub", "-L", f"{server.url}/a", "-l", "-q", "1", "-M", "1", "-k", "1")
         with server.holding(PubAck):
-            process = await trio.to_thread.run_sync(lambda: start(*arguments))
-            assert process.stdin is not None
-            process.stdin.write(b"1\n2\n3\n")
-            process.stdin.flush()
+            process = await start_with(b"1\n2\n3\n", *arguments)
             with trio.fail_after(LONG):
                 await server.wait_for(PingReq)
             server.assert_published("a", count=1)
@@ -251,10 +254,7 @@ async def stopped_unacknowledged(server: Server, *args: str) -> Outcome:
     """Stop the command with Ctrl-C when three lines have come that nobody acknowledges."""
     seen = server.log[-1] if server.log else None
     with server.holding(PubAck):
-        process = await trio.to_thread.run_sync(lambda: start(*args))
-        assert process.stdin is not None
-        process.stdin.write(b"1\n2\n3\n")
-        process.stdin.flush()
+        process = await start_with(b"1\n2\n3\n", *args)
         with trio.fail_after(LONG):
             await server.wait_for(
                 lambda entry: getattr(entry.packet, "payload", b"") == b"3", after=seen
