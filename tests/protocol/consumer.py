@@ -155,8 +155,8 @@ class Consumer(End):
         super().connect()
 
     def _go_on(self) -> None:
-        if not self.bounds.lazy:
-            assert self.output.ready >= 0  # it asks for the acknowledgements
+        if not self.bounds.lazy and self.receiver is not None:
+            self.receiver._acknowledge()
 
     def strange(self) -> Iterator[tuple[bytes, bool]]:
         for packet_id, state in self.session.received.items():

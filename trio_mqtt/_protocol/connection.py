@@ -273,7 +273,7 @@ class Connection:
             if isinstance(packet, AcknowledgementRun):
                 taken = self._take_at_once(packet, events) if short_cut else 0
                 if taken < len(packet):
-                    self._handle([*packet.packets()[taken:]], events)
+                    self._handle([*packet.packets(taken)], events)
                 continue
             if short_cut and isinstance(packet, _ACKNOWLEDGEMENTS):
                 event = on_acknowledgement(packet)

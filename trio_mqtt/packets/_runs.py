@@ -14,7 +14,7 @@ from trio_mqtt.packets import _tables
 from trio_mqtt.packets._classes import PubAck, PubComp, Publish, PubRec, PubRel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 Acknowledgement = PubAck | PubRec | PubRel | PubComp
 P = TypeVar("P", bound=Publish)
@@ -61,10 +61,10 @@ class AcknowledgementRun(list[int]):
         super().__init__(packet_ids)
         self.first: Acknowledgement = first
 
-    def packets(self) -> list[Acknowledgement]:
-        """The packets."""
+    def packets(self, start: int = 0) -> Iterator[Acknowledgement]:
+        """The packets, from this position on."""
         packet_class, reason_code = self.first.__class__, self.first.reason_code
-        return [packet_class(packet_id, reason_code) for packet_id in self]
+        return (packet_class(packet_id, reason_code) for packet_id in self[start:])
 
 
 def read_acknowledgements(data: bytes, position: int, size: int, most: int) -> list[int]:
