@@ -48,6 +48,14 @@ AT_ONCE: Final = 2
 LAST_LINES: Final = 12
 
 
+def unpack(archive: tarfile.TarFile, destination: Path) -> None:
+    """Unpack what was packed here; Python before 3.11.4 has no filters."""
+    if hasattr(tarfile, "data_filter"):
+        archive.extractall(destination, filter="data")
+    else:
+        archive.extractall(destination)  # noqa: S202 - it is ours
+
+
 class Failed(Exception):
     """A line of the list failed; says what to do."""
 
@@ -119,7 +127,7 @@ class Release:
         archive = self.directory / "tree.tar"
         run("git", "archive", "--output", archive, "HEAD", cwd=self.root)
         with tarfile.open(archive) as tree:
-            tree.extractall(self.tree, filter="data")
+            unpack(tree, self.tree)
         self.files = run("git", "ls-tree", "-r", "--name-only", "HEAD", cwd=self.root).splitlines()
         commit = run("git", "log", "-1", "--format=%h %s", cwd=self.root).strip()
         if changed := run("git", "status", "--porcelain", cwd=self.root).splitlines():
@@ -198,7 +206,7 @@ class Release:
         destination = self.directory / "sdist"
         if not destination.exists():
             with tarfile.open(sdist) as archive:
-                archive.extractall(destination, filter="data")
+                unpack(archive, destination)
         return destination / sdist.name.removesuffix(".tar.gz")
 
     def collect_tests(self) -> str:
