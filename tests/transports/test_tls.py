@@ -242,6 +242,19 @@ async def test_a_server_that_answers_something_else(answer: bytes, words: str) -
     assert failure.__cause__ is not None
 
 
+async def test_an_end_in_the_handshake_that_looks_orderly() -> None:
+    context = ssl.create_default_context()
+    context.options |= ssl.OP_IGNORE_UNEXPECTED_EOF  # as some versions of Python have it
+
+    async def serve(stream: trio.SocketStream) -> None:
+        async with stream:
+            await stream.receive_some()
+
+    async with listen(serve) as port:
+        failure = await failure_of(f"mqtts://127.0.0.1:{port}", ssl_context=context)
+    assert "ended the connection during the TLS handshake" in str(failure)
+
+
 async def test_a_reset_in_the_handshake() -> None:
     async def serve(stream: trio.SocketStream) -> None:
         await stream.receive_some(1)
@@ -446,10 +459,12 @@ async def test_after_a_cut_it_connects_again() -> None:
 
 @pytest.mark.parametrize("reset", [False, True])
 async def test_a_server_that_goes_without_close_notify_is_lost(*, reset: bool) -> None:
+    context = client_context()
+    context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF  # which some versions of Python set
     async with open_tls_server() as tls:
         words = "broke while reading" if reset else "without a close_notify of TLS"
         with pytest.raises(trio_mqtt.ConnectionLost, match=words):
-            async with open_once(tls.url, ssl_context=client_context()):
+            async with open_once(tls.url, ssl_context=context):
                 transport = tls.streams[0].transport_stream
                 if reset:
                     linger = b"\x01\x00\x00\x00\x00\x00\x00\x00"

@@ -13,6 +13,7 @@ from trio_mqtt._transports.tls_failures import (
     WORTH_A_LOOK,
     describe_failure,
     describe_loss,
+    is_end,
 )
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ class TLSStream(trio.abc.Stream):
         """The same error, with the reason as its cause: `refusal`, if it is one."""
         found = error.__cause__ or error
         reason: Exception
-        if self._heard or not isinstance(found, ssl.SSLError) or isinstance(found, ssl.SSLEOFError):
+        if self._heard or not isinstance(found, ssl.SSLError) or is_end(found):
             reason = ConnectionError(describe_loss(found, heard=self._heard))
             reason.__cause__ = found
         else:

@@ -96,7 +96,8 @@ def describe_failure(
         text = VERIFICATION.get(cause.verify_code, "was refused")
         text = text.format(dates=_dates(certificate), names=_names(certificate))
         return f"the server's certificate {text} ({cause.verify_message})"
-    if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError):
+    orderly = isinstance(cause, ssl.SSLZeroReturnError)  # which it cannot be so early
+    if isinstance(cause, ssl.SSLError) and not orderly and not is_end(cause):
         reason = _reason(cause)
         text = REASONS.get(reason, "the TLS handshake failed")
         return f"{text.format(plain=plain, host=address.host)} ({reason})"
@@ -106,6 +107,14 @@ def describe_failure(
     )
 
 
+def is_end(cause: BaseException) -> bool:
+    """Whether this says that the connection has ended without a word of TLS."""
+    if isinstance(cause, ssl.SSLEOFError):
+        return True
+    # For which some versions of Python have no class.
+    return isinstance(cause, ssl.SSLError) and _reason(cause) == "UNEXPECTED_EOF_WHILE_READING"
+
+
 def describe_loss(cause: BaseException, *, heard: bool) -> str:
     """How a connection with TLS has broken.
 
@@ -113,7 +122,7 @@ def describe_loss(cause: BaseException, *, heard: bool) -> str:
         cause: the error of the standard library, or of the stream beneath.
         heard: whether anything had come from the Server after the handshake.
     """
-    if isinstance(cause, ssl.SSLEOFError):
+    if is_end(cause):
         text = "the server closed the connection without a close_notify of TLS"
     elif isinstance(cause, ssl.SSLError):
         text = f"TLS failed ({_reason(cause)})"
