@@ -198,6 +198,31 @@ def test_more_topics_and_properties_than_are_remembered(width: int, most: int) -
     assert max(map(len, reader._property_blocks)) <= 256
 
 
+@pytest.mark.parametrize("protocol", [MQTT_5, MQTT_3_1_1])
+@pytest.mark.parametrize("qos", [0, 1])
+@pytest.mark.parametrize("changes", [1, 10, 100])
+def test_topics_that_are_those_of_the_packet_before_and_others(
+    protocol: Protocol, qos: int, changes: int
+) -> None:
+    """However many there were before; of two lengths, and one the beginning of another."""
+    names = [f"{number % 7}" * (1 + number % 3) for number in range(changes)]
+    topics = [name for name in [*names, *reversed(names)] for _ in range(2)]
+    publishes = [p.Publish(topic, topic.encode(), qos, packet_id=qos) for topic in topics]
+    assert read_all(b"".join(p.encode(each, protocol) for each in publishes), protocol) == publishes
+
+
+@pytest.mark.parametrize("protocol", [MQTT_5, MQTT_3_1_1])
+def test_a_topic_does_not_go_on_in_the_next_packet(protocol: Protocol) -> None:
+    """Although its bytes and those behind it look like the Topic Name of the packet before."""
+    good = p.Publish("ab", b"x")
+    whole = p.encode(good, protocol)
+    reader = p.PacketReader(protocol)
+    reader.feed(whole + b"\x30\x03\x00\x02a" + b"b\0\0\0")
+    assert reader.read_packets() == [good]
+    with pytest.raises(MalformedPacket, match="ends inside the Topic Name"):
+        reader.read_packets()
+
+
 def test_a_bad_topic_is_never_remembered_as_a_good_one() -> None:
     for body in ("0001 2B 00", "0001 FF 00", "0001 00 00", "0001 61 02 01 05"):
         data = bytes.fromhex(body)

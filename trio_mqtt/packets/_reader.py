@@ -44,6 +44,9 @@ _LONGEST_REMEMBERED = 256
 _SHORT_REMEMBERED = 16_384
 """How many Topic Names, or property blocks, are remembered while short ones come: of the latter one
 for each Subscription Identifier."""
+_MOST_CHANGES = 16
+"""How often the Topic Name may be another one, in a batch, until nobody looks whether it is not."""
+_NO_FIELD = _wire.LARGEST_PACKET
 _SHORT_TOPIC = 64
 _SHORT_BLOCK = 16
 
@@ -177,6 +180,8 @@ class PacketReader:
         run_first = -1  # the first byte of the PUBLISHes in a row, if that is what came last
         qos, retain, dup = QoS.AT_MOST_ONCE, False, False
         packet_id = 0
+        topic, topic_field, field_size = "", b"", _NO_FIELD  # of the PUBLISH before
+        changes = _MOST_CHANGES
         numbers = iter(range(limit))
         for _ in numbers:
             if position > last:
@@ -215,14 +220,20 @@ class PacketReader:
                 else:
                     run_first = -1
             if run_first >= 0:
-                start = body + 2
-                stop = start + (data[body] << 8 | data[body + 1]) if length > 1 else end + 1
-                if stop > end:
-                    message = "the packet ends inside the Topic Name"
-                    raise MalformedPacket(message, statement="2.1.4")
-                topic = known_topic(data[start:stop])
-                if topic is None:
-                    topic = self._new_topic(data[start:stop])
+                stop = body + field_size
+                if stop > end or data[body:stop] != topic_field:
+                    start = body + 2
+                    stop = start + (data[body] << 8 | data[body + 1]) if length > 1 else end + 1
+                    if stop > end:
+                        message = "the packet ends inside the Topic Name"
+                        raise MalformedPacket(message, statement="2.1.4")
+                    known = known_topic(data[start:stop])
+                    topic = self._new_topic(data[start:stop]) if known is None else known
+                    field_size = _NO_FIELD
+                    if changes:
+                        changes -= 1
+                        topic_field = data[body:stop]
+                        field_size = stop - body
                 if qos:
                     start = stop
                     stop += 2
