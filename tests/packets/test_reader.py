@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import attrs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.packets.support import OLD_VERSIONS, drain, forbidden, malformed, read_all, refused
 from tests.packets.test_examples import ROWS
 from trio_mqtt import packets as p
 from trio_mqtt._enums import MQTT_3_1_1, MQTT_5, Protocol, ReasonCode
 from trio_mqtt._errors import MalformedPacket, RemoteProtocolError
+from trio_mqtt.packets._runs import PublishRun
 
 TOO_LARGE = ReasonCode.PACKET_TOO_LARGE
 
@@ -209,6 +212,73 @@ def test_topics_that_are_those_of_the_packet_before_and_others(
     topics = [name for name in [*names, *reversed(names)] for _ in range(2)]
     publishes = [p.Publish(topic, topic.encode(), qos, packet_id=qos) for topic in topics]
     assert read_all(b"".join(p.encode(each, protocol) for each in publishes), protocol) == publishes
+
+
+ALIKE = st.builds(
+    p.Publish,
+    topic=st.sampled_from(["a", "b", "ab", "aba"]),
+    payload=st.sampled_from([b"", b"\0", b"\2\x0b\1", b"b"]),
+    qos=st.sampled_from([0, 1]),
+    retain=st.booleans(),
+    properties=st.sampled_from(
+        [
+            p.NO_PROPERTIES,
+            p.Properties(subscription_identifiers=(1,)),
+            p.Properties(subscription_identifiers=(2,)),
+            p.Properties(subscription_identifiers=(1, 2)),
+            p.Properties(topic_alias=1),
+            p.Properties(content_type="x" * 200),
+        ]
+    ),
+)
+
+
+@given(st.lists(st.lists(ALIKE, min_size=1, max_size=3), max_size=20), st.integers(0, 30))
+def test_what_is_like_the_packet_before_is_read_as_if_it_came_alone(
+    rows: list[list[p.Publish]], more: int
+) -> None:
+    publishes = [attrs.evolve(each) for row in rows for each in row * 2] * (1 + more)
+    for number, each in enumerate(publishes, 1):
+        each.packet_id = number if each.qos else 0
+    reader = p.PacketReader(MQTT_5)
+    reader.feed(b"".join(p.encode(each, MQTT_5) for each in publishes))
+    found = reader._read_runs(len(publishes))
+    runs = [run for run in found if isinstance(run, PublishRun)]
+    assert [each for run in runs for each in run] == publishes
+    for run in runs:
+        assert run.has_alias == any(each.properties.topic_alias for each in run)
+
+
+@pytest.mark.parametrize(
+    ("rest", "words"),
+    [
+        ("30 05 0001 61 02 0B", "the properties take 2 bytes, 1 are left"),
+        ("30 05 0001 61 05 0B", "the properties take 5 bytes, 1 are left"),
+        ("30 04 0001 61 02", "the properties take 2 bytes, 0 are left"),
+        ("30 03 0001 61", "property length"),
+        ("32 05 0001 61 0001", "property length"),
+        ("32 06 0001 61 0001 02", "the properties take 2 bytes, 0 are left"),
+        ("30 03 0000 00", "neither a Topic Name nor a Topic Alias"),
+        ("32 05 0000 0001 00", "neither a Topic Name nor a Topic Alias"),
+    ],
+)
+@pytest.mark.parametrize("behind", ["", "00", "01 00", "02 0B 01 00", "0B 01 00"])
+def test_what_is_wrong_is_found_behind_what_is_like_the_packet_before(
+    rest: str, words: str, behind: str
+) -> None:
+    """Whose bytes go on as those of the packet before did."""
+    properties = p.Properties(subscription_identifiers=(1,))
+    good = [
+        p.Publish("a", b"", qos, packet_id=qos, properties=properties) for qos in (0, 0, 1, 1, 0)
+    ]
+    if rest.startswith("32"):
+        good.append(good[-2])
+    reader = p.PacketReader(MQTT_5)
+    reader.feed(b"".join(p.encode(each, MQTT_5) for each in good))
+    reader.feed(bytes.fromhex(rest + behind))
+    assert reader.read_packets() == good
+    with pytest.raises(RemoteProtocolError, match=words):
+        reader.read_packets()
 
 
 @pytest.mark.parametrize("protocol", [MQTT_5, MQTT_3_1_1])

@@ -45,8 +45,9 @@ _SHORT_REMEMBERED = 16_384
 """How many Topic Names, or property blocks, are remembered while short ones come: of the latter one
 for each Subscription Identifier."""
 _MOST_CHANGES = 16
-"""How often the Topic Name may be another one, in a batch, until nobody looks whether it is not."""
-_NO_FIELD = _wire.LARGEST_PACKET
+"""How often Topic Name or properties may be others, in a batch, until they are no longer compared
+with those before."""
+_UNKNOWN = _wire.LARGEST_PACKET  # more bytes than are left of a packet
 _SHORT_TOPIC = 64
 _SHORT_BLOCK = 16
 
@@ -180,7 +181,11 @@ class PacketReader:
         run_first = -1  # the first byte of the PUBLISHes in a row, if that is what came last
         qos, retain, dup = QoS.AT_MOST_ONCE, False, False
         packet_id = 0
-        topic, topic_field, field_size = "", b"", _NO_FIELD  # of the PUBLISH before
+        # Of the PUBLISH before: what stands in front of the Packet Identifier, or at QoS 0 of the
+        # payload, and the properties, if there are any.
+        topic, head, head_size = "", b"", _UNKNOWN
+        properties, block, block_size = NO_PROPERTIES, b"", _UNKNOWN
+        block_properties = NO_PROPERTIES
         changes = _MOST_CHANGES
         numbers = iter(range(limit))
         for _ in numbers:
@@ -215,13 +220,15 @@ class PacketReader:
                     append(run)
                     take = run.append
                     run_first = first
+                    head_size = _UNKNOWN
                     qos, retain, dup = publish_flags[first]
                     packet_id = 0
                 else:
                     run_first = -1
             if run_first >= 0:
-                stop = body + field_size
-                if stop > end or data[body:stop] != topic_field:
+                stop = body + head_size
+                if stop > end or data[body:stop] != head:
+                    head_size = _UNKNOWN
                     start = body + 2
                     stop = start + (data[body] << 8 | data[body + 1]) if length > 1 else end + 1
                     if stop > end:
@@ -229,35 +236,44 @@ class PacketReader:
                         raise MalformedPacket(message, statement="2.1.4")
                     known = known_topic(data[start:stop])
                     topic = self._new_topic(data[start:stop]) if known is None else known
-                    field_size = _NO_FIELD
-                    if changes:
+                    if qos and changes:
                         changes -= 1
-                        topic_field = data[body:stop]
-                        field_size = stop - body
+                        head = data[body:stop]
+                        head_size = stop - body
                 if qos:
                     start = stop
                     stop += 2
                     packet_id = data[start] << 8 | data[start + 1] if stop <= end else 0
                     if not packet_id:
                         read_packet_id(data, start, end)  # says what is wrong with it
-                properties = NO_PROPERTIES
-                if has_properties:
-                    if stop < end and not data[stop]:
-                        stop += 1
-                    else:
-                        if stop < end and data[stop] < 128:  # noqa: PLR2004 - in one byte
-                            start = stop + 1
-                            stop = start + data[stop]
+                if qos or head_size == _UNKNOWN:
+                    properties = NO_PROPERTIES
+                    if has_properties:
+                        start = stop
+                        stop += block_size
+                        if stop <= end and data[start:stop] == block:
+                            properties = block_properties
+                        elif start < end and not data[start]:
+                            stop = start + 1
                         else:
-                            length, start = _read_property_length(data, stop, end)
-                            stop = start + length
-                        found = known_properties(data[start:stop]) if stop <= end else None
-                        properties = found or self._new_properties(data, start, stop, end)
+                            stop = start + 1 + data[start] if start < end else end + 1
+                            found = known_properties(data[start:stop]) if stop <= end else None
+                            if found is None:
+                                found, stop = self._new_properties(data, start, end)
+                            properties = found
+                            if changes:
+                                changes -= 1
+                                block, block_size = data[start:stop], stop - start
+                                block_properties = properties
                         if properties.topic_alias is not None:
                             run.has_alias = True
-                    if not topic and properties.topic_alias is None:
-                        message = "PUBLISH has neither a Topic Name nor a Topic Alias"
-                        raise RemoteProtocolError(message, statement="3.3.2.1")
+                        elif not topic:
+                            message = "PUBLISH has neither a Topic Name nor a Topic Alias"
+                            raise RemoteProtocolError(message, statement="3.3.2.1")
+                    if not qos and changes:
+                        changes -= 1
+                        head = data[body:stop]
+                        head_size = stop - body
                 take(publish_type(topic, data[stop:end], qos, retain, dup, packet_id, properties))
             elif first in ACKNOWLEDGEMENTS and length < 4 and protocol is not None:  # noqa: PLR2004
                 # No properties: most of what is acknowledged.
@@ -346,25 +362,31 @@ class PacketReader:
             self._topics[raw] = topic
         return topic
 
-    def _new_properties(self, data: bytes, start: int, stop: int, end: int) -> Properties:
+    def _new_properties(self, data: bytes, position: int, end: int) -> tuple[Properties, int]:
+        """Read the properties of a PUBLISH and remember what their bytes mean.
+
+        They are not among those remembered, unless their length takes more than a byte.
+        """
+        length, start = _wire.read_varint(data, position, end, "the property length")
+        stop = start + length
         if stop > end:
-            message = f"the properties take {stop - start} bytes, {end - start} are left"
+            message = f"the properties take {length} bytes, {end - start} are left"
             raise MalformedPacket(message, statement="2.2.2.1")
-        properties = read_property_block(data, start, stop, _PUBLISH)
-        if stop - start <= _LONGEST_REMEMBERED:
-            most = _SHORT_REMEMBERED if stop - start <= _SHORT_BLOCK else _REMEMBERED
-            if len(self._property_blocks) >= most:
-                self._property_blocks.clear()
-            self._property_blocks[data[start:stop]] = properties
-        return properties
+        remembered = self._property_blocks
+        block = data[position:stop]
+        properties = remembered.get(block)
+        if properties is None:
+            properties = read_property_block(data, start, stop, _PUBLISH)
+            if len(block) <= _LONGEST_REMEMBERED:
+                most = _SHORT_REMEMBERED if len(block) <= _SHORT_BLOCK else _REMEMBERED
+                if len(remembered) >= most:
+                    remembered.clear()
+                remembered[block] = properties
+        return properties, stop
 
 
 _NO_RUN: Final[PublishRun[Publish]] = PublishRun()
 """What stands for the run before there is one; nothing is put in."""
-
-
-def _read_property_length(data: bytes, position: int, end: int) -> tuple[int, int]:
-    return _wire.read_varint(data, position, end, "the property length")
 
 
 _PUBLISH_FLAGS: Final = {
