@@ -337,19 +337,28 @@ class Receiver:
     def _send_pubacks(self) -> None:
         waiting = self._before_puback
         output = self._output
-        is_explaining = self._session.explanations is not None
-        accepted: list[IncomingMessage] = []  # in a row
         while waiting and not output.closed and (reason_code := waiting[0].settled) is not None:
-            message = waiting.popleft()
-            if not reason_code and not is_explaining and message.stored_in <= output.committed:
-                accepted.append(message)
+            accepted = self._take_accepted()
+            if accepted:
+                output.append_pubacks(accepted)  # MQTT-4.3.2-4
                 continue
-            output.append_pubacks(accepted)
-            accepted = []
+            message = waiting.popleft()
             properties = self._explanation(message, reason_code)
             encoded = self._encode(PubAck(message.packet_id, reason_code, properties))
             output.append(encoded, message.stored_in, message)
-        output.append_pubacks(accepted)  # MQTT-4.3.2-4
+
+    def _take_accepted(self) -> list[IncomingMessage]:
+        """Messages in a row whose PUBACKs are due, say nothing more and may be sent at once."""
+        accepted: list[IncomingMessage] = []
+        if self._session.explanations is None:
+            waiting = self._before_puback
+            committed = self._output.committed
+            while waiting:
+                first = waiting[0]
+                if first.settled is not _SUCCESS or first.stored_in > committed:
+                    break
+                accepted.append(waiting.popleft())
+        return accepted
 
     def _send_pubrecs(self) -> None:
         waiting = self._before_pubrec
