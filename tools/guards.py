@@ -71,28 +71,28 @@ GUARDS: Final = (
     Guard(
         "the loop settles as it asks for the next message",
         "_client/_subscription.py",
-        "            if not message._guarded and in_hand.pop(message, message) is None:",
+        "            if not message._guarded and buffer.in_hand.pop(message, message) is None:",
         "            if False:",
         SETTLING + "test_the_loop_settles_as_it_asks_for_the_next[1]",
     ),
     Guard(
         "inside a with block the loop does not settle",
         "_client/_subscription.py",
-        "            if not message._guarded and in_hand.pop(message, message) is None:",
-        "            if in_hand.pop(message, message) is None:",
+        "            if not message._guarded and buffer.in_hand.pop(message, message) is None:",
+        "            if buffer.in_hand.pop(message, message) is None:",
         SETTLING + "TestWith::test_it_settles_at_the_end_of_the_block_not_before",
     ),
     Guard(
         "a loop does not settle what another has claimed",
         "_client/_subscription.py",
-        "            if not message._guarded and in_hand.pop(message, message) is None:",
+        "            if not message._guarded and buffer.in_hand.pop(message, message) is None:",
         "            if not message._guarded and message.settled is None:",
         "client/test_claiming.py",
     ),
     Guard(
         "a loop does not settle what a failed with block has left unclaimed",
         "_client/_subscription.py",
-        "            if not message._guarded and in_hand.pop(message, message) is None:",
+        "            if not message._guarded and buffer.in_hand.pop(message, message) is None:",
         "            if not message._guarded and message.settled is None:",
         SETTLING + "TestWith::test_a_loop_that_goes_on_after_a_failed_block_does_not_settle",
     ),
@@ -116,10 +116,9 @@ GUARDS: Final = (
     Guard(
         "checkpoint first, then take",
         "_client/_subscription.py",
-        "            await self._line.park()\n        if loop is not None",
-        "            await self._line.park()\n"
-        "        await checkpoint()\n"
-        "        if loop is not None",
+        "        message = buffer.take() or await subscription._wait()\n",
+        "        message = buffer.take() or await subscription._wait()\n"
+        "        await checkpoint()\n",
         "client/test_cancellation.py::test_receive",
     ),
     Guard(

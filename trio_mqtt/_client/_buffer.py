@@ -63,6 +63,7 @@ class Buffer:
         self._left = 0  # how many windowed messages were in it as it was emptied
         self._on_room = on_room
         self._most = most
+        self._half = most // 2
         self._overflow: Overflow = overflow
         self._windowed: deque[Message] = _NONE
         self._loose: deque[Message] = _NONE
@@ -94,7 +95,7 @@ class Buffer:
     @property
     def is_half_empty(self) -> bool:
         """Whether it is worth filling it again."""
-        return len(self._loose) <= self._most // 2 and self.loose_bytes <= MOST_BYTES // 2
+        return len(self._loose) <= self._half and self.loose_bytes <= MOST_BYTES // 2
 
     @property
     def is_overgrown(self) -> bool:
@@ -207,16 +208,14 @@ class Buffer:
             self.loose_bytes -= len(message.payload) + OVERHEAD
         else:
             return None
-        if self.blocking or self.stalled:
-            self._relax()
+        if self.blocking:
+            # Not for every place that gets free: stopping and going on has its price.
+            if len(loose) <= self._half and self.is_half_empty:
+                self.blocking = False
+                self._on_room(self)
+        elif self.stalled:
+            self.stalled = False
         return message
-
-    def _relax(self) -> None:
-        self.stalled = False
-        # Not for every place that gets free: stopping and going on has its price.
-        if self.blocking and self.is_half_empty:
-            self.blocking = False
-            self._on_room(self)
 
     def windowed(self) -> list[Message]:
         """The messages that are to be acknowledged, in order; they stay here."""

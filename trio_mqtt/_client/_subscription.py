@@ -22,7 +22,7 @@ from trio_mqtt._protocol.identifiers import MOST_IDENTIFIERS
 from trio_mqtt._topics import topic_matches
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Coroutine, Mapping
+    from collections.abc import Container, Mapping
     from typing import Self
 
     from trio_mqtt._client._deliveries import Deliveries
@@ -107,8 +107,7 @@ class Subscription(OnlyAsync):
         self._waited_for = False  # whether somebody may stand in the line
         self._closed = False
         self._failure: MQTTError | None = None
-        self._calls = 0
-        self._deadline = 0.0
+        self._plain_loop = _Loop(self, settles=False)  # of `receive`
 
     @property
     def granted(self) -> Mapping[str, QoS]:
@@ -147,7 +146,7 @@ class Subscription(OnlyAsync):
         earlier = self._loops.get(task)
         if earlier is not None:
             earlier.abandon()
-        loop = self._loops[task] = _Loop(self)
+        loop = self._loops[task] = _Loop(self, settles=self._ack == "when_done")
         return loop
 
     @enable_ki_protection
@@ -160,27 +159,17 @@ class Subscription(OnlyAsync):
             trio.ClosedResourceError: the block of the subscription was left.
             MQTTError: the client failed, and what had arrived is taken.
         """
-        return await self._next()
+        return await self._plain_loop.__anext__()
 
-    @enable_ki_protection
-    async def _next(self, loop: _Loop | None = None) -> Message:
-        """Wait for a message and take it, into the hands of a loop."""
-        # As Pacer does; written out since it is paid for every message. The checkpoint comes first
-        # and the message is taken after it: the other order would lose messages to cancellation.
-        self._calls += 1
-        if self._calls < _MOST_CALLS and perf_counter() < self._deadline:
-            await checkpoint_if_cancelled()
-        else:
-            await checkpoint()
-            self._calls = 0
-            self._deadline = perf_counter() + _MOST_SECONDS
-        while (message := self._buffer.take()) is None:
+    async def _wait(self) -> Message:
+        """Wait for a message, as there is none, and take it."""
+        while True:
             self._check_open()
             self._waited_for = True
             await self._line.park()
-        if loop is not None and message.qos and self._ack == "when_done":
-            loop._in_hand = message
-        return message
+            message = self._buffer.take()
+            if message is not None:
+                return message
 
     @enable_ki_protection
     def receive_nowait(self) -> Message:
@@ -335,34 +324,54 @@ class Subscription(OnlyAsync):
 
 
 class _Loop:
-    """One ``async for`` over a subscription, with the message it has in hand."""
+    """One ``async for`` over a subscription, with the message it has in hand.
 
-    __slots__ = ("_in_hand", "_subscription")
+    Args:
+        subscription: where the messages come from.
+        settles: whether a message is settled when the next one is asked for.
+    """
 
-    def __init__(self, subscription: Subscription) -> None:
+    __slots__ = ("_calls", "_deadline", "_in_hand", "_settles", "_subscription")
+
+    def __init__(self, subscription: Subscription, *, settles: bool) -> None:
         self._subscription = subscription
+        self._settles = settles
         self._in_hand: Message | None = None
+        self._calls = 0
+        self._deadline = 0.0
 
     def __aiter__(self) -> Self:
         return self
 
     @enable_ki_protection
-    def __anext__(self) -> Coroutine[object, None, Message]:
+    async def __anext__(self) -> Message:
         """Settle the message in hand, then wait for the next one.
 
         Cancelled while it waits, it has taken nothing; the message before is settled.
         """
-        # No coroutine of its own, which would be paid for every message.
+        # In one piece, since whatever is called is called for every message.
         subscription = self._subscription
+        buffer = subscription._buffer
         message = self._in_hand
         if message is not None:
             self._in_hand = None
             # Else it is settled, or was left unclaimed, by a `with` that failed, or is another's.
-            in_hand = subscription._buffer.in_hand
-            if not message._guarded and in_hand.pop(message, message) is None:
+            if not message._guarded and buffer.in_hand.pop(message, message) is None:
                 message._guarded = None  # a `with` would come too late
                 subscription._deliveries.accept(message)
-        return subscription._next(self)
+        # As Pacer does. The checkpoint comes first and the message is taken after it: the other
+        # order would lose messages to cancellation.
+        self._calls += 1
+        if self._calls < _MOST_CALLS and perf_counter() < self._deadline:
+            await checkpoint_if_cancelled()
+        else:
+            await checkpoint()
+            self._calls = 0
+            self._deadline = perf_counter() + _MOST_SECONDS
+        message = buffer.take() or await subscription._wait()
+        if self._settles and message.qos:
+            self._in_hand = message
+        return message
 
     @enable_ki_protection
     def abandon(self) -> None:
