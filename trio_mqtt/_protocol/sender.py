@@ -6,7 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from trio_mqtt._enums import MQTT_5, Protocol, QoS, ReasonCode
-from trio_mqtt._errors import RemoteProtocolError
+from trio_mqtt._protocol.answers import refusal, take_answer
 from trio_mqtt._protocol.exchanges import Request
 from trio_mqtt._protocol.handshakes import SENDER, SenderAction, SenderInput, SenderState
 from trio_mqtt._protocol.runs import NEXT_STEPS, FinishedRun, finish_each, release_each
@@ -16,10 +16,6 @@ from trio_mqtt.packets import (
     PubComp,
     PubRec,
     PubRel,
-    SubAck,
-    Subscribe,
-    UnsubAck,
-    Unsubscribe,
     encode,
 )
 from trio_mqtt.packets._encoder import (
@@ -37,6 +33,7 @@ if TYPE_CHECKING:
     from trio_mqtt._protocol.exchanges import OutgoingMessage
     from trio_mqtt._protocol.output import Output
     from trio_mqtt._protocol.session import SessionState
+    from trio_mqtt.packets import SubAck, UnsubAck
     from trio_mqtt.packets._runs import AcknowledgementRun
 
 OUTPUT_HIGH_WATER: Final = 256 * 1024
@@ -56,7 +53,6 @@ _FIRST_BYTES: Final = tuple(publish_first_byte(qos, retain=False, dup=False) for
 _PLAIN: Final = _FIRST_BYTES[0]
 _AWAITING: Final = (SenderState.IDLE, SenderState.AWAITING_PUBACK, SenderState.AWAITING_PUBREC)
 """What a message awaits once it was sent, by QoS."""
-_ANSWERS: Final = {Subscribe: SubAck, Unsubscribe: UnsubAck}
 _INPUTS: Final[Mapping[type, SenderInput]] = {
     PubAck: SenderInput.PUBACK,
     PubRec: SenderInput.PUBREC,
@@ -359,13 +355,13 @@ class Sender:
         packet_id = packet.packet_id
         message = self._session.identifiers.holder(packet_id)
         if isinstance(message, Request):
-            raise _refusal(packet, "belongs to a SUBSCRIBE or UNSUBSCRIBE", "2.2.1")
+            raise refusal(packet, "belongs to a SUBSCRIBE or UNSUBSCRIBE", "2.2.1")
         received = _INPUTS[packet.__class__]
         if received is _PUBREC and packet.reason_code.is_failure:
             received = SenderInput.PUBREC_REFUSING
         row = SENDER[_IDLE if message is None else message.state, received]
         if row.action is _REFUSE:
-            raise _refusal(packet, f"fits no exchange: {row.guard}", row.statement)
+            raise refusal(packet, f"fits no exchange: {row.guard}", row.statement)
         if message is None or message.state is _IDLE:
             self.strays += 1
             if row.action is SenderAction.SEND_PUBREL_NOT_FOUND:
@@ -410,34 +406,8 @@ class Sender:
         self._output.append(data, after)
 
     def on_answer(self, packet: SubAck | UnsubAck) -> Request | None:
-        """Match a SUBACK or UNSUBACK with its request.
-
-        Returns:
-            The request, or None if there is none.
-
-        Raises:
-            RemoteProtocolError: the packet does not answer what its identifier stands for.
-        """
-        request = self._session.identifiers.holder(packet.packet_id)
+        """Match a SUBACK or UNSUBACK with its request; see `take_answer`."""
+        request = take_answer(self._session.identifiers, packet, self.protocol)
         if request is None:
             self.strays += 1
-            return None
-        if not isinstance(request, Request) or _ANSWERS[type(request.packet)] is not type(packet):
-            raise _refusal(packet, "answers another packet", "MQTT-2.2.1-6")
-        expected = request.expected
-        if isinstance(packet, UnsubAck) and self.protocol is not MQTT_5:
-            expected = 0
-        if len(packet.reason_codes) != expected:
-            why = f"has {len(packet.reason_codes)} Reason Codes for {expected} Topic Filters"
-            statement = "MQTT-3.8.4-6" if isinstance(packet, SubAck) else "MQTT-3.11.3-1"
-            raise _refusal(packet, why, statement)
-        self._session.identifiers.release(packet.packet_id)
-        request.answer = packet
         return request
-
-
-def _refusal(
-    packet: PubAck | PubRec | PubComp | SubAck | UnsubAck, why: str, statement: str
-) -> RemoteProtocolError:
-    message = f"{type(packet).__name__.upper()} with the Packet Identifier {packet.packet_id} {why}"
-    return RemoteProtocolError(message, statement=statement)
