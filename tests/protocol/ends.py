@@ -295,7 +295,7 @@ class End:
         last_sequence = max([each.sequence for each in stored] + self._sequences() + [0])
         session._last_sequence = min(session._last_sequence, last_sequence)
         last_release = max([each.released for each in stored] + [0])
-        session._last_release = min(session._last_release, last_release)
+        session.last_release = min(session.last_release, last_release)
 
     def _sequences(self) -> list[int]:
         """The sequences of the records that are on their way to the disk."""

@@ -254,7 +254,8 @@ class Link:
                     await valve.wait()
         finally:
             # If the connection ends in a pause: what has happened has happened.
-            for event in in_order(events[number:])[start:]:
+            left = in_order(events[number:])[start:] if number < len(events) else ()
+            for event in left:
                 with suppress(ConnectionLost):
                     take_one[event.__class__](event)
 

@@ -64,12 +64,15 @@ def release_each(session: SessionState, run: AcknowledgementRun, state: SenderSt
     """
     in_use = session.identifiers.in_use
     after = SENDER[state, NEXT_STEPS[run.first.__class__][1]].state
+    number = session.last_release
     released: list[int] = []
     for packet_id in run:
         message = in_use.get(packet_id)
         if not isinstance(message, OutgoingMessage) or message.state is not state:
             break
         message.state = after
-        session.release(message)
+        number += 1
+        message.released = number
         released.append(packet_id)
+    session.last_release = number
     return released

@@ -252,6 +252,8 @@ class Sender:
         if not self._open or output.closed:
             return 0
         requests = session.requests
+        if not (session.queue or session.prepared or requests or self._again):
+            return 0  # most of the time
         while requests and not session.identifiers.exhausted:  # also at quota 0: MQTT-4.9.0-3
             request = requests.pop(0)
             request.packet.packet_id = session.identifiers.take(request)

@@ -92,7 +92,7 @@ class SessionState:
         self.explanations: Explanations | None = None
         self._stored_received: set[int] = set()  # identifiers that the storage remembers
         self._last_sequence = 0
-        self._last_release = 0
+        self.last_release = 0
 
     @property
     def unfinished(self) -> int:
@@ -147,8 +147,8 @@ class SessionState:
 
     def release(self, message: OutgoingMessage) -> int:
         """Note that PUBREC has come; says which batch must be on disk before PUBREL is sent."""
-        self._last_release += 1
-        message.released = self._last_release
+        self.last_release += 1
+        message.released = self.last_release
         self._note_progress(message)
         return message.stored_in
 
@@ -412,7 +412,7 @@ class SessionState:
                 self.given_up += 1
             self.outgoing_size += message.size
             self._last_sequence = sequence
-            self._last_release = max(self._last_release, message.released)
+            self.last_release = max(self.last_release, message.released)
             if message.packet_id:
                 self.identifiers.restore(message.packet_id, message)
             else:
