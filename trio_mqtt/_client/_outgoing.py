@@ -27,7 +27,7 @@ from trio_mqtt.packets._properties import read_properties
 from trio_mqtt.packets._wire import LARGEST_PACKET, MAXIMUM_TWO_BYTE, write_varint
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from trio_mqtt._client._sending import Sending
     from trio_mqtt._client._versions import UnsupportedProperties
@@ -411,6 +411,23 @@ def own_instance(error: Exception) -> Exception:
     if hasattr(error, "__notes__"):
         instance.__notes__ = list(error.__notes__)  # its own, too
     return instance
+
+
+@attrs.frozen(eq=False)
+class Tally:
+    """The listener of many messages, whose publisher wants to know how many the Server accepted.
+
+    Attributes:
+        accepted: called with a number of messages.
+        finish: called with a message that was sent, or given up, by itself.
+    """
+
+    accepted: Callable[[int], None]
+    finish: Callable[[OutgoingMessage], None]
+
+    def __call__(self, message: OutgoingMessage) -> None:
+        """The exchange of one message is over."""
+        self.finish(message)
 
 
 class Delivery:

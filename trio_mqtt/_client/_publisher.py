@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, Unpack
 import trio
 from trio.lowlevel import checkpoint_if_cancelled, enable_ki_protection
 
-from trio_mqtt._client._outgoing import Payload, PublishOptions, result_of
+from trio_mqtt._client._outgoing import Payload, PublishOptions, Tally, result_of
 from trio_mqtt._errors import PublishRejected
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Publisher:
         self._failure: Exception | None = None
         self._done = trio.Event()
         self._closed = False
-        self._listener = self._finish
+        self._tally = Tally(self._accepted, self._finish)
 
     @enable_ki_protection
     async def send(
@@ -83,15 +83,19 @@ class Publisher:
             return
         outgoing = sending.make(topic, payload, qos, retain, options)
         if qos:
-            outgoing.listener = self._listener
+            outgoing.listener = self._tally
         if not sending.accept_at_once(outgoing):
             await sending.admit(outgoing)
         self.sent += 1
         if qos:
             self.pending += 1
 
+    def _accepted(self, count: int) -> None:
+        pending = self.pending = self.pending - count
+        if not pending:
+            self._done.set()
+
     def _finish(self, message: OutgoingMessage) -> None:
-        pending = self.pending = self.pending - 1
         acknowledgement = message.acknowledgement
         if acknowledgement is None or acknowledgement.reason_code:
             try:
@@ -103,8 +107,7 @@ class Publisher:
             except Exception as error:  # noqa: BLE001 - told to whoever waits, in `_settle`
                 self.in_doubt += 1
                 self._failure = error
-        if not pending:
-            self._done.set()
+        self._accepted(1)
 
     async def _settle(self) -> None:
         """Wait for every acknowledgement, then tell of refusals."""

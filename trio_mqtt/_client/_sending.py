@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from trio_mqtt._client._outgoing import MessageMaker, own_instance, refusal_of
+from trio_mqtt._client._outgoing import MessageMaker, Tally, own_instance, refusal_of
 from trio_mqtt._client._requests import check_size, why_not
 from trio_mqtt._client._waiting import Gate, Outcome, Pacer, Wakeup
 from trio_mqtt._errors import MessageDropped, MQTTError, QueueFull
@@ -20,13 +20,14 @@ from trio_mqtt.events import PublishFailed
 from trio_mqtt.packets import SubAck, Subscribe, UnsubAck, Unsubscribe
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable
 
     from trio_mqtt._client._event_stream import EventStreams
     from trio_mqtt._client._link import Link
     from trio_mqtt._client._outgoing import Make, Payload
     from trio_mqtt._client._session import Session
     from trio_mqtt._client._valve import Valve
+    from trio_mqtt._protocol.runs import FinishedRun
     from trio_mqtt._protocol.server_info import ServerInfo
 
 _logger = logging.getLogger("trio_mqtt")
@@ -166,20 +167,26 @@ class Sending:
 
     def finish(self, message: OutgoingMessage) -> None:
         """Tell of the end of an exchange; a refusal is an event, too, as nobody may wait for it."""
-        self.finish_run((message,), 0)
+        acknowledgement = message.acknowledgement
+        if acknowledgement is not None and acknowledgement.reason_code:  # success is 0, mostly
+            refusal = refusal_of(message, self.server_name)
+            if refusal is not None:
+                self._events.put(PublishFailed(message=message, error=refusal))
+        listener = message.listener
+        if listener is not None:
+            listener(message)
 
-    def finish_run(self, messages: Sequence[OutgoingMessage], start: int) -> int:
+    def finish_run(self, run: FinishedRun, start: int) -> int:
         """Tell of the ends of exchanges, from this position on; returns how many these are."""
-        for message in messages[start:]:
-            acknowledgement = message.acknowledgement
-            if acknowledgement is not None and acknowledgement.reason_code:  # success is 0, mostly
-                refusal = refusal_of(message, self.server_name)
-                if refusal is not None:
-                    self._events.put(PublishFailed(message=message, error=refusal))
-            listener = message.listener
-            if listener is not None:
-                listener(message)
-        return len(messages) - start
+        messages = run[start:]
+        listeners = [message.listener for message in messages]
+        first, count = listeners[0], len(listeners)
+        if isinstance(first, Tally) and listeners.count(first) == count and run.is_accepted:
+            first.accepted(count)
+        else:
+            for message in messages:
+                self.finish(message)
+        return count
 
     # -- messages that are not sent -----------------------------------------------------------
 

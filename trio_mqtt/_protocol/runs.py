@@ -26,9 +26,15 @@ NEXT_STEPS: Final[Mapping[type, tuple[SenderState, SenderInput]]] = {
 
 
 class FinishedRun(list[OutgoingMessage]):
-    """Messages whose exchanges are over, by packets in a row."""
+    """Messages whose exchanges are over, by packets in a row that say the same."""
 
     __slots__ = ()
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether the Server has accepted them; it has all of them or none."""
+        acknowledgement = self[0].acknowledgement
+        return acknowledgement is not None and not acknowledgement.reason_code.is_failure
 
 
 def finish_each(session: SessionState, run: AcknowledgementRun, state: SenderState) -> FinishedRun:
