@@ -187,8 +187,8 @@ GUARDS: Final = (
     Guard(
         "each message sent takes a place in the window",
         "_protocol/sender.py",
-        "        self.quota -= 1\n        session.outgoing_size += message.size\n",
-        "        session.outgoing_size += message.size\n",
+        "        self.quota -= 1\n        identifiers.last = packet_id\n",
+        "        identifiers.last = packet_id\n",
         PUBLISHING + "TestLimits::test_receive_maximum[1-1]",
     ),
     Guard(
@@ -354,7 +354,7 @@ GUARDS: Final = (
     Guard(
         "a Packet Identifier just released is the last to be used again",
         "_protocol/identifiers.py",
-        "        packet_id = self._last\n",
+        "        packet_id = self.last\n",
         "        packet_id = 0\n",
         "protocol/test_identifiers.py",
     ),

@@ -112,20 +112,23 @@ async def test_qos_0_does_not_overtake_those_who_wait(server: Server, pipelined:
             await client.publish("a", large)
             await wait_all_tasks_blocked()
         await both_send(nursery, send)
-        client._supervisor.sending.pacer._deadline = math.inf  # nobody steps back for others
+        client._supervisor.sending.pacer.deadline = math.inf  # nobody steps back for others
         server.resume_reading(client.server.client_id)
     assert payloads(server) == [b"first", large, large, b"1", b"2", b"3"]
 
 
-async def test_qos_1_does_not_overtake_those_who_wait(server: Server) -> None:
+@pytest.mark.parametrize("pipelined", [False, True])
+async def test_qos_1_does_not_overtake_those_who_wait(server: Server, pipelined: bool) -> None:
     session = trio_mqtt.Session("c", expiry=100, queue_bytes=10_000)
     large = bytes(10_000)
     async with (
         open_once(connector=server.connect, session=session) as client,
+        client.open_publisher() as publisher,
         trio.open_nursery() as nursery,
     ):
         with server.holding(PubAck):
             await client.enqueue("a", large)
-            await both_send(nursery, client.enqueue)
+            await both_send(nursery, publisher.send if pipelined else client.enqueue)
             assert payloads(server) == [large]
+            client._supervisor.sending.pacer.deadline = math.inf  # nobody steps back for others
     assert payloads(server) == [large, b"1", b"2", b"3"]

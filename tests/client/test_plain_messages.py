@@ -1,4 +1,4 @@
-"""QoS 0 messages that have nothing but a topic and a payload, which are sent without being made.
+"""Messages that have nothing but a topic and a payload, which are sent by a shorter way.
 
 The first message to a topic is made in any case; so each test looks at the second one.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+import attrs
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
@@ -15,7 +16,14 @@ from trio.testing import wait_all_tasks_blocked
 import trio_mqtt
 from tests.client.moments import received
 from tests.client.support import open_bounded_server, open_once
-from trio_mqtt import MQTT_5, LocalProtocolError, PacketTooLarge, Protocol
+from trio_mqtt import (
+    MQTT_5,
+    FeatureNotSupported,
+    LocalProtocolError,
+    PacketTooLarge,
+    Protocol,
+    QoS,
+)
 from trio_mqtt._protocol.sender import OUTPUT_HIGH_WATER
 from trio_mqtt.packets import Properties, Publish, encode
 from trio_mqtt.testing import Server, ServerLimits
@@ -33,19 +41,25 @@ async def server(nursery: trio.Nursery) -> AsyncGenerator[Server]:
         yield server
 
 
+def without_identifiers(packets: list[Publish]) -> list[Publish]:
+    return [attrs.evolve(packet, packet_id=0) for packet in packets]
+
+
 @pytest.mark.parametrize("protocol", Protocol)
 @pytest.mark.parametrize("pipelined", [False, True])
+@pytest.mark.parametrize("qos", QoS)
 async def test_it_is_the_packet_that_it_would_be(
-    server: Server, protocol: Protocol, pipelined: bool
+    server: Server, protocol: Protocol, pipelined: bool, qos: QoS
 ) -> None:
     payloads = [bytes(size) for size in SIZES]
     async with open_once(connector=server.connect, protocol=protocol) as client:
         await client.publish("a", b"first")
-        async with client.open_publisher(qos=0) as publisher:
+        async with client.open_publisher(qos=qos) as publisher:
+            publish = publisher.send if pipelined else partial(client.publish, qos=qos)
             for payload in payloads:
-                await (publisher.send if pipelined else client.publish)("a", payload)
+                await publish("a", payload)
     sent = received(server, Publish)[1:]
-    assert sent == [Publish("a", payload) for payload in payloads]
+    assert without_identifiers(sent) == [Publish("a", payload, qos) for payload in payloads]
     assert client.statistics().published == len(SIZES) + 1
 
 
@@ -64,17 +78,23 @@ async def test_it_is_the_packet_that_it_would_be(
     ids=["text", "retained", "with a property", "a bytearray"],
 )
 @pytest.mark.parametrize("pipelined", [False, True])
+@pytest.mark.parametrize("qos", QoS)
 async def test_what_has_more_to_it_is_made(
-    server: Server, payload: trio_mqtt.Payload, options: Any, expected: Publish, pipelined: bool
+    server: Server,
+    payload: trio_mqtt.Payload,
+    options: Any,
+    expected: Publish,
+    pipelined: bool,
+    qos: QoS,
 ) -> None:
     async with (
         open_once(connector=server.connect) as client,
-        client.open_publisher(qos=0) as publisher,
+        client.open_publisher(qos=qos) as publisher,
     ):
-        publish = publisher.send if pipelined else client.publish
+        publish = publisher.send if pipelined else partial(client.publish, qos=qos)
         await client.publish("a", b"first")
         await publish("a", payload, **options)
-    assert received(server, Publish)[1] == expected
+    assert without_identifiers(received(server, Publish))[1] == attrs.evolve(expected, qos=qos)
 
 
 @pytest.mark.parametrize(
@@ -85,29 +105,49 @@ async def test_what_has_more_to_it_is_made(
         ({"topic": "a", "payload": b"x", "qos": None}, LocalProtocolError),
         ({"topic": "a", "payload": b"x", "qos": ""}, LocalProtocolError),
         ({"topic": "a", "payload": bytes(100)}, PacketTooLarge),
+        ({"topic": "a", "payload": bytes(100), "qos": 1}, PacketTooLarge),
+        ({"topic": "a", "payload": b"x", "qos": 2}, FeatureNotSupported),
+        ({"topic": "a", "payload": b"x", "qos": 3}, LocalProtocolError),
+        ({"topic": "a/#", "payload": b"x", "qos": 1}, LocalProtocolError),
+        ({"topic": ["a"], "payload": b"x"}, TypeError),
+        ({"topic": ["a"], "payload": b"x", "qos": 1}, TypeError),
     ],
-    ids=["a filter", "a number", "no qos", "an empty qos", "too large"],
+    ids=[
+        "a filter",
+        "a number",
+        "no qos",
+        "an empty qos",
+        "too large",
+        "too large at QoS 1",
+        "not granted",
+        "no such qos",
+        "a filter at QoS 1",
+        "a list",
+        "a list at QoS 1",
+    ],
 )
 async def test_what_is_wrong_is_refused_the_second_time_as_well(
     server: Server, arguments: dict[str, Any], error: type[Exception]
 ) -> None:
-    server.limits = ServerLimits(maximum_packet_size=64)
+    server.limits = ServerLimits(maximum_packet_size=64, maximum_qos=QoS.AT_LEAST_ONCE)
     async with open_once(connector=server.connect) as client:
         await client.publish("a", b"first")
         for _ in range(2):
-            with pytest.raises(error):
+            with pytest.raises(error) as caught:
                 await client.publish(**arguments)
+            assert "unhashable" not in str(caught.value)  # it is said what is wrong with a list
     assert len(received(server, Publish)) == 1
 
 
-async def test_the_largest_that_the_server_takes(server: Server) -> None:
-    largest = 64 - len(encode(Publish("a"), MQTT_5))
+@pytest.mark.parametrize("qos", QoS)
+async def test_the_largest_that_the_server_takes(server: Server, qos: QoS) -> None:
+    largest = 64 - len(encode(Publish("a", b"", qos, packet_id=qos and 1), MQTT_5))
     server.limits = ServerLimits(maximum_packet_size=64)
     async with open_once(connector=server.connect) as client:
         await client.publish("a", b"first")
-        await client.publish("a", bytes(largest))
+        await client.publish("a", bytes(largest), qos=qos)
         with pytest.raises(PacketTooLarge):
-            await client.publish("a", bytes(largest + 1))
+            await client.publish("a", bytes(largest + 1), qos=qos)
     assert [len(each.payload) for each in received(server, Publish)] == [5, largest]
 
 

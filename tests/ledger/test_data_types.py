@@ -150,7 +150,7 @@ def test_qos_0_has_no_packet_identifier(protocol: Protocol) -> None:
 def test_new_packets_get_identifiers_that_nobody_uses(protocol: Protocol) -> None:
     wire = Wire(protocol)
     assert wire.publish(1).packet_id == 1
-    wire.session.identifiers._last = 65534  # near the end of the numbers
+    wire.session.identifiers.last = 65534  # near the end of the numbers
     used = [wire.publish(1).packet_id, wire.publish(2).packet_id]
     used += [
         wire.request(subscribe()).packet.packet_id,
@@ -210,7 +210,7 @@ def test_acknowledgements_have_the_identifier_of_the_publish(protocol: Protocol)
     wire.connection.receiver.settle(one)
     wire.feed(p.PubRel(900))
     assert sorted(wire.sent(), key=str) == [p.PubAck(700), p.PubComp(900), p.PubRec(900)]
-    wire.session.identifiers._last = 299
+    wire.session.identifiers.last = 299
     assert wire.publish(2).packet_id == 300
     wire.sent()
     wire.feed(p.PubRec(300))

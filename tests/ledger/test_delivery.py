@@ -277,7 +277,7 @@ async def test_nothing_is_sent_again_while_the_connection_lasts(
 @by_version("MQTT-4.6.0-1", "MQTT-4.6.0-1")
 def test_messages_are_sent_again_in_their_order(protocol: Protocol) -> None:
     wire = first_connection(protocol)
-    wire.session.identifiers._last = 65533  # the numbers begin again in between
+    wire.session.identifiers.last = 65533  # the numbers begin again in between
     for qos in (1, 2, 1, 2, 1):
         wire.publish(qos)
     wire.feed(p.PubAck(65534))

@@ -82,7 +82,7 @@ class End:
         self.connected = False
         self.refused: set[str] = set()
         self._start()
-        self.session.identifiers._last = bounds.last_identifier
+        self.session.identifiers.last = bounds.last_identifier
 
     def __getstate__(self) -> dict[str, object]:
         """All but what is the same for all."""

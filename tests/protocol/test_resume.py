@@ -860,7 +860,7 @@ def test_an_identifier_that_had_no_place_has_one_when_it_is_used_again() -> None
     assert sender.quota == 1
     again.feed(PubComp(1))
     assert sender.quota == 1  # it had no place to give back
-    again.session.identifiers._last = 0  # as after 65,535 more
+    again.session.identifiers.last = 0  # as after 65,535 more
     assert again.publish().packet_id == 1
     assert sender.quota == 0
     again.feed(PubAck(1))

@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from trio_mqtt._client._subscription import Subscription
     from trio_mqtt._client._supervisor import Supervisor
     from trio_mqtt._client._unsubscribing import UnsubscribeResult
-    from trio_mqtt._protocol.exchanges import OutgoingMessage
     from trio_mqtt._protocol.server_info import ServerInfo
 
 
@@ -208,22 +207,29 @@ class Client(MadeByOpenClient):
             trio.ClosedResourceError: the client is closed.
         """
         sending = self._sending
-        plain = qos == 0 and not retain and not options
-        if qos:
-            await checkpoint_if_cancelled()  # waiting for the outcome lets others run
-        else:
+        plain = not retain and not options
+        if qos == 0:
             await sending.pacer.checkpoint()
-        if plain and sending.send_plain(topic, payload):
+            if not plain or not sending.send_plain(topic, payload):
+                message = sending.make(topic, payload, qos, retain, options)
+                if not sending.accept_at_once(message):
+                    await sending.admit(message)
             return ACCEPTED
-        message = sending.make(topic, payload, qos, retain, options)
+        await checkpoint_if_cancelled()  # waiting for the outcome lets others run
         outcome = Outcome()
-        message.listener = outcome
-        if not sending.accept_at_once(message):
-            await sending.admit(message)
-        if not qos:
-            return ACCEPTED
-        await sending.await_answer(outcome)
-        return result_of(message, sending.server_name)
+        sent = sending.publish_plain(topic, payload, qos, outcome) if plain else None
+        if sent is None:
+            sent = sending.make(topic, payload, qos, retain, options)
+            sent.listener = outcome
+            if not sending.accept_at_once(sent):
+                await sending.admit(sent)
+        valve = sending.valve
+        valve.begin()
+        try:
+            await outcome.wait()
+        finally:
+            valve.awaited -= 1
+        return result_of(sent, sending.server_name)
 
     @enable_ki_protection
     async def enqueue(
@@ -249,7 +255,7 @@ class Client(MadeByOpenClient):
         sending = self._sending
         await sending.pacer.checkpoint()
         message = sending.make(topic, payload, qos=qos, retain=retain, options=options)
-        delivery = self._delivery(message)
+        delivery = Delivery(message, self._sending)
         if not sending.accept_at_once(message):
             await sending.admit(message)
         if message.accepted_in:
@@ -273,12 +279,9 @@ class Client(MadeByOpenClient):
             QueueFull: there is no room for it, and the Session says so.
         """
         message = self._sending.make(topic, payload, qos=qos, retain=retain, options=options)
-        delivery = self._delivery(message)
+        delivery = Delivery(message, self._sending)
         self._sending.admit_nowait(message)
         return delivery
-
-    def _delivery(self, message: OutgoingMessage) -> Delivery:
-        return Delivery(message, self._sending)
 
     @manager("client.open_publisher(...)", "publisher")
     async def open_publisher(self, *, qos: int = 1) -> AsyncGenerator[Publisher]:
@@ -298,9 +301,6 @@ class Client(MadeByOpenClient):
                 how many more, `Publisher.rejections` holds them.
             MQTTError: on leaving; the client failed.
         """
-        if qos not in (0, 1, 2):
-            message = f"qos is {qos!r}; it must be 0, 1 or 2"
-            raise LocalProtocolError(message, statement="MQTT-3.3.1-4")
         publisher = Publisher(self._sending, qos)
         try:
             yield publisher

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from trio_mqtt._client._outgoing import Payload
     from trio_mqtt._client._requests import SubscribeOptions
     from trio_mqtt._enums import Protocol
-    from trio_mqtt._protocol.exchanges import OutgoingMessage
+    from trio_mqtt._protocol.exchanges import Listener, OutgoingMessage
     from trio_mqtt.packets import Connect
 
 
@@ -181,6 +181,16 @@ class InstrumentedSending(Sending):
     def send_plain(self, topic: str, payload: Payload) -> bool:  # noqa: ARG002 - as the plain one
         """Send nothing without a message to tell of; see `Sending`."""
         return False
+
+    def publish_plain(
+        self,
+        topic: str,  # noqa: ARG002 - as the plain one
+        payload: Payload,  # noqa: ARG002
+        qos: int,  # noqa: ARG002
+        listener: Listener,  # noqa: ARG002
+    ) -> OutgoingMessage | None:
+        """Send no message by the short way, on which there is nothing to tell; see `Sending`."""
+        return None
 
     def accept_at_once(self, message: OutgoingMessage) -> bool:  # noqa: ARG002 - as the plain one
         """Send no message by the short way, on which there is nothing to tell; see `Sending`."""

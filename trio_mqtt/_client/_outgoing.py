@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 Payload = bytes | bytearray | memoryview | str
 """What can be published; a str is sent as UTF-8 and marked as text (3.3.2.3.2)."""
 
-_OVERHEAD: Final = 256  # what a message takes beside its payload, about
+OVERHEAD: Final = 256
+"""What a message takes in memory beside its payload, about."""
 _REMEMBERED: Final = 1024
 _LONGEST_REMEMBERED: Final = 256
 _LONGEST_TOPIC: Final = 2 + 65_535
@@ -138,11 +139,15 @@ class MessageMaker:
         server: what the Server granted.
         server_name: its address, for messages.
         unsupported: what becomes of properties where the Server has none.
+        qos_granted: each QoS that the Server takes.
+        topic_fields: Topic Names that were found good, as UTF-8 Encoded Strings.
+        surely_fits: a Topic Name, with its length, and a payload that take so much together are not
+            too large for the Server where there are no properties.
     """
 
     def __init__(self, server: ServerInfo, server_name: str) -> None:
         self.unsupported: UnsupportedProperties = "refuse"
-        self._topic_fields: dict[str, bytes] = {}
+        self.topic_fields: dict[str, bytes] = {}
         self.serve(server, server_name)
 
     def serve(self, server: ServerInfo, server_name: str) -> None:
@@ -151,9 +156,9 @@ class MessageMaker:
         self.server_name = server_name
         # What is looked at for every message.
         self._no_properties = b"\0" if server.protocol is MQTT_5 else b""
-        self._qos_granted = (0, 1, 2)[: server.maximum_qos + 1]
-        self._surely_fits = (server.maximum_packet_size or LARGEST_PACKET) - _FIXED
-        self._surely_small = self._surely_fits - _LONGEST_TOPIC - len(_TEXT)
+        self.qos_granted = (0, 1, 2)[: server.maximum_qos + 1]
+        self.surely_fits = (server.maximum_packet_size or LARGEST_PACKET) - _FIXED - 1
+        self._surely_small = self.surely_fits - _LONGEST_TOPIC - len(_TEXT)
 
     def make(
         self,
@@ -172,7 +177,7 @@ class MessageMaker:
             TypeError: the payload is neither bytes-like nor str.
         """
         try:
-            topic_field = self._topic_fields.get(topic)
+            topic_field = self.topic_fields.get(topic)
         except TypeError:  # a list, say, which `_new_topic` refuses in other words
             topic_field = None
         topic_field = topic_field or self._new_topic(topic)
@@ -186,7 +191,7 @@ class MessageMaker:
         if options:
             properties = self._properties(options, text=properties is _TEXT)
         size = len(data)
-        if options or retain or qos not in self._qos_granted or size > self._surely_small:
+        if options or retain or qos not in self.qos_granted or size > self._surely_small:
             length = size + len(topic_field) + len(properties)
             self._check_limits(qos, retain=retain, size=length)
         message = OutgoingMessage(
@@ -196,26 +201,12 @@ class MessageMaker:
             qos,
             retain,
             properties,
-            size + _OVERHEAD,
+            size + OVERHEAD,
         )
         if options and (expiry := options.get("message_expiry")) is not None:
             message.expires_at = trio.current_time() + expiry
             message.expiry_at = _expiry_position(properties)
         return message
-
-    def topic_of_plain(self, topic: str, size: int) -> bytes | None:
-        """The Topic Name of a QoS 0 message without options, as a UTF-8 Encoded String.
-
-        Returns:
-            None if it was not met before, or there is more to check.
-        """
-        try:
-            topic_field = self._topic_fields.get(topic)
-        except TypeError:  # a list, say
-            return None
-        if topic_field is None or size + len(topic_field) + 1 > self._surely_fits:
-            return None
-        return topic_field
 
     def check_again(self, message: OutgoingMessage) -> MQTTError | None:
         """Why a message made for an earlier connection cannot be sent on this one, or None."""
@@ -239,9 +230,9 @@ class MessageMaker:
     def _new_topic(self, topic: str) -> bytes:
         topic_field = encode_topic(topic)
         if len(topic_field) <= _LONGEST_REMEMBERED:
-            if len(self._topic_fields) >= _REMEMBERED:
-                self._topic_fields.clear()
-            self._topic_fields[topic] = topic_field
+            if len(self.topic_fields) >= _REMEMBERED:
+                self.topic_fields.clear()
+            self.topic_fields[topic] = topic_field
         return topic_field
 
     def _properties(self, options: PublishOptions, *, text: bool) -> bytes:
@@ -250,7 +241,7 @@ class MessageMaker:
             if isinstance(topic, str) and isinstance(data, bytes) and len(data) <= MAXIMUM_TWO_BYTE:
                 # One request after the other has the same Response Topic. Its bytes, once found
                 # good, are those of a Topic Name, and to write them out takes a tenth of the time.
-                topic_field = self._topic_fields.get(topic)
+                topic_field = self.topic_fields.get(topic)
                 if topic_field is not None:
                     return _request_properties(topic_field, data, text=text)
                 properties = self._any_properties(options, text=text)

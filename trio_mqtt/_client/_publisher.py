@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from time import perf_counter
 from typing import TYPE_CHECKING, Final, Unpack
 
 import trio
 from trio.lowlevel import checkpoint_if_cancelled, enable_ki_protection
 
 from trio_mqtt._client._outgoing import Payload, PublishOptions, Tally, result_of
-from trio_mqtt._errors import PublishRejected
+from trio_mqtt._client._waiting import MOST_CALLS
+from trio_mqtt._errors import LocalProtocolError, PublishRejected
 
 if TYPE_CHECKING:
     from trio_mqtt._client._sending import Sending
@@ -31,6 +33,9 @@ class Publisher:
     """
 
     def __init__(self, sending: Sending, qos: int) -> None:
+        if qos not in (0, 1, 2):
+            message = f"qos is {qos!r}; it must be 0, 1 or 2"
+            raise LocalProtocolError(message, statement="MQTT-3.3.1-4")
         self.sent: int = 0
         self.pending: int = 0
         self.rejected: int = 0
@@ -70,7 +75,9 @@ class Publisher:
         """
         sending = self._sending
         pacer = sending.pacer
-        if pacer.is_due():
+        # As `Pacer.is_due` says, but for the call.
+        pacer.calls += 1
+        if pacer.calls >= MOST_CALLS or perf_counter() >= pacer.deadline:
             await pacer.pause()
         else:
             await checkpoint_if_cancelled()
@@ -78,17 +85,30 @@ class Publisher:
             message = "the block of this publisher was left; send inside it"
             raise trio.ClosedResourceError(message)
         qos = self._qos
-        if qos == 0 and not retain and not options and sending.send_plain(topic, payload):
-            self.sent += 1
-            return
-        outgoing = sending.make(topic, payload, qos, retain, options)
+        plain = not retain and not options
         if qos:
-            outgoing.listener = self._tally
-        if not sending.accept_at_once(outgoing):
-            await sending.admit(outgoing)
-        self.sent += 1
-        if qos:
+            if not plain or sending.publish_plain(topic, payload, qos, self._tally) is None:
+                await self._send_any(topic, payload, retain, options)
             self.pending += 1
+        elif not plain or not sending.send_plain(topic, payload):
+            await self._send_any(topic, payload, retain, options)
+        self.sent += 1
+
+    @enable_ki_protection
+    async def _send_any(
+        self,
+        topic: str,
+        payload: Payload,
+        retain: bool,  # noqa: FBT001 - as in `MessageMaker.make`
+        options: PublishOptions,
+    ) -> None:
+        """Hand over a message that is not like most, or for which there is no room yet."""
+        sending = self._sending
+        message = sending.make(topic, payload, self._qos, retain, options)
+        if self._qos:
+            message.listener = self._tally
+        if not sending.accept_at_once(message):
+            await sending.admit(message)
 
     def _accepted(self, count: int) -> None:
         pending = self.pending = self.pending - count

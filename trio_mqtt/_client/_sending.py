@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from trio_mqtt._client._outgoing import MessageMaker, Tally, own_instance, refusal_of
+from trio_mqtt._client._outgoing import OVERHEAD, MessageMaker, Tally, own_instance, refusal_of
 from trio_mqtt._client._requests import check_size, why_not
 from trio_mqtt._client._waiting import Gate, Outcome, Pacer, Wakeup
 from trio_mqtt._errors import MessageDropped, MQTTError, QueueFull
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from trio_mqtt._client._outgoing import Make, Payload
     from trio_mqtt._client._session import Session
     from trio_mqtt._client._valve import Valve
+    from trio_mqtt._protocol.exchanges import Listener
     from trio_mqtt._protocol.runs import FinishedRun
     from trio_mqtt._protocol.server_info import ServerInfo
 
@@ -57,6 +58,7 @@ class Sending:
         is_closed: whether the client takes nothing any more; the caller's to set.
         make: checks and prepares a message; raises as `Client.publish` says.
         pacer: to be asked before a message is made.
+        valve: is told of tasks that await an answer of the Server.
     """
 
     def __init__(  # noqa: PLR0913 - the parts that it stands between
@@ -80,7 +82,7 @@ class Sending:
         self._most_queued = session._queue
         self._most_bytes = session._queue_bytes
         self._overflow = session._overflow
-        self._valve = valve
+        self.valve: Valve = valve
         self._check_open = check_open
         self._changed = changed
         self._dropped = dropped
@@ -259,7 +261,7 @@ class Sending:
         gate = self._queue_gate if message.qos else self._output_gate
         if not gate.is_open and not (message.qos and await self._makes_room_or_pauses()):
             server = self._maker.server
-            with self._valve:
+            with self.valve:
                 await gate.wait()
             self._check_open()
             failure = None if self._maker.server is server else self._maker.check_again(message)
@@ -323,16 +325,58 @@ class Sending:
             Whether it was sent. Otherwise nothing has happened: it is for `make`.
         """
         link = self._link  # there is none after a failure
-        if link is None or self.is_closed or not isinstance(payload, bytes):
+        if (
+            link is None
+            or self.is_closed
+            or self._output_gate.waiting
+            or not isinstance(payload, bytes)
+        ):
             return False
-        if self._output_gate.waiting or not self._output_has_room():
+        maker = self._maker
+        try:
+            topic_field = maker.topic_fields.get(topic)
+        except TypeError:  # a list, say
             return False
-        topic_field = self._maker.topic_of_plain(topic, len(payload))
-        if topic_field is None:
+        if topic_field is None or len(topic_field) + len(payload) > maker.surely_fits:
+            return False  # there is more to check
+        if not link.connection.sender.send_plain(topic_field, payload):
             return False
-        link.connection.sender.send_plain(topic_field, payload)
         self.published += 1
         return True
+
+    @enable_ki_protection
+    def publish_plain(
+        self, topic: str, payload: Payload, qos: int, listener: Listener
+    ) -> OutgoingMessage | None:
+        """As `send_plain` at QoS 1 or 2; the listener is called once the exchange is over.
+
+        Returns:
+            The message, which was sent; None if nothing has happened.
+        """
+        link = self._link
+        maker = self._maker
+        if (
+            link is None
+            or self.is_closed
+            or self._queue_gate.waiting
+            or self._session.outgoing_size >= self._most_bytes
+            or not isinstance(payload, bytes)
+            or qos not in maker.qos_granted
+        ):
+            return None
+        try:
+            topic_field = maker.topic_fields.get(topic)
+        except TypeError:
+            return None
+        size = len(payload)
+        if topic_field is None or len(topic_field) + size > maker.surely_fits:
+            return None
+        message = link.connection.sender.publish_plain(
+            topic, topic_field, payload, qos, size + OVERHEAD, listener
+        )
+        if message is not None:
+            self.published += 1
+        return message
 
     @enable_ki_protection
     def accept_at_once(self, message: OutgoingMessage) -> bool:
@@ -382,7 +426,7 @@ class Sending:
     @enable_ki_protection
     async def await_answer(self, event: trio.Event | Outcome) -> None:
         """Wait for something that only an answer of the Server can bring about."""
-        with self._valve:
+        with self.valve:
             await event.wait()
 
     # -- requests -----------------------------------------------------------------------------

@@ -54,10 +54,15 @@ class Valve:
         self._wakeup = Wakeup()
         self._clock: trio.abc.Clock | None = None
 
-    def __enter__(self) -> None:
+    def begin(self) -> None:
         """A task begins to await an answer of the Server."""
         self.awaited += 1
-        self._wakeup()
+        if self.paused_since is not None:
+            self._wakeup()
+
+    def __enter__(self) -> None:
+        """As `begin`."""
+        self.begin()
 
     def __exit__(
         self,

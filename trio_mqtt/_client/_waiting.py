@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from outcome import Outcome as Outcome_
 
-_MOST_CALLS: Final = 64
+MOST_CALLS: Final = 64
 _MOST_SECONDS: Final = 0.001
 
 
@@ -101,16 +101,16 @@ class Pacer:
             await trio.lowlevel.checkpoint_if_cancelled()
     """
 
-    __slots__ = ("_calls", "_deadline")
+    __slots__ = ("calls", "deadline")
 
     def __init__(self) -> None:
-        self._calls = 0
-        self._deadline = 0.0
+        self.calls = 0
+        self.deadline = 0.0
 
     def is_due(self) -> bool:
         """Whether others should get their turn now."""
-        self._calls += 1
-        return self._calls >= _MOST_CALLS or perf_counter() >= self._deadline
+        self.calls += 1
+        return self.calls >= MOST_CALLS or perf_counter() >= self.deadline
 
     async def checkpoint(self) -> None:
         """Do as said above, where a call more does not matter."""
@@ -122,8 +122,8 @@ class Pacer:
     async def pause(self) -> None:
         """Let others have their turn."""
         await trio.lowlevel.checkpoint()
-        self._calls = 0
-        self._deadline = perf_counter() + _MOST_SECONDS
+        self.calls = 0
+        self.deadline = perf_counter() + _MOST_SECONDS
 
 
 class Gate:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import attrs
@@ -12,9 +13,10 @@ from trio_mqtt._protocol.handshakes import SenderState
 from trio_mqtt.packets import Publish
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from trio_mqtt.packets import PubAck, PubComp, PubRec, SubAck, Subscribe, UnsubAck, Unsubscribe
+
+Listener = Callable[["OutgoingMessage"], object]
+"""Is told of a message once its exchange is over, or has failed."""
 
 
 def _size_only(payload: bytes) -> str:
@@ -56,7 +58,7 @@ class OutgoingMessage:
     retain: bool
     properties: bytes = attrs.field(repr=False)
     size: int = attrs.field(repr=False)
-    listener: Callable[[OutgoingMessage], object] | None = attrs.field(default=None, repr=False)
+    listener: Listener | None = attrs.field(default=None, repr=False)
     packet_id: int = 0
     state: SenderState = SenderState.IDLE
     acknowledgement: PubAck | PubRec | PubComp | None = None

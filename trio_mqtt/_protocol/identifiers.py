@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 T = TypeVar("T")
 
-MOST_IDENTIFIERS = 65_535
+MOST_IDENTIFIERS: Final = 65_535
 
 
 class PacketIdentifiers(Generic[T]):
@@ -18,11 +18,12 @@ class PacketIdentifiers(Generic[T]):
 
     Attributes:
         in_use: who holds each identifier that is in use, in the order in which they were taken.
+        last: the one that was given out last.
     """
 
     def __init__(self) -> None:
         self.in_use: dict[int, T] = {}
-        self._last = 0
+        self.last: int = 0
 
     def __len__(self) -> int:
         """How many are in use."""
@@ -36,32 +37,19 @@ class PacketIdentifiers(Generic[T]):
     def take(self, holder: T) -> int:
         """Give the next free identifier to `holder`; the caller has looked at `exhausted`."""
         holders = self.in_use
-        packet_id = self._last
+        packet_id = self.last
         while True:
             packet_id = packet_id + 1 if packet_id < MOST_IDENTIFIERS else 1
             if packet_id not in holders:
                 break
-        self._last = packet_id
+        self.last = packet_id
         holders[packet_id] = holder
-        return packet_id
-
-    def take_next(self, holder: T) -> int:
-        """Give the identifier behind the last one given out to `holder`, with no search.
-
-        Returns:
-            0 if that is in use, or beyond the highest; `take` looks for another one.
-        """
-        packet_id = self._last + 1
-        if packet_id > MOST_IDENTIFIERS or packet_id in self.in_use:
-            return 0
-        self._last = packet_id
-        self.in_use[packet_id] = holder
         return packet_id
 
     def restore(self, packet_id: int, holder: T) -> None:
         """Note that an identifier is in use, as a storage remembers it."""
         self.in_use[packet_id] = holder
-        self._last = packet_id
+        self.last = packet_id
 
     def replace(self, packet_id: int, holder: T) -> None:
         """Let another one hold an identifier that is in use."""
@@ -70,7 +58,7 @@ class PacketIdentifiers(Generic[T]):
     def renewed(self) -> PacketIdentifiers[T]:
         """None in use, and none given out again before the numbers come to it."""
         renewed: PacketIdentifiers[T] = PacketIdentifiers()
-        renewed._last = self._last
+        renewed.last = self.last
         return renewed
 
     def holders(self) -> list[T]:

@@ -31,6 +31,8 @@ class Output:
         size: how many bytes wait; without those that are still to be asked for.
         closed: whether the last packet is in; what is added later is dropped (MQTT-3.14.4-1).
         committed: the last batch of the Session's journal that is on disk.
+        flowing: where the bytes of a packet may be put at once, if `size` is told of them, which is
+            cheaper than `append`; None if that has more to look at. It must not be kept.
     """
 
     def __init__(self) -> None:
@@ -38,6 +40,7 @@ class Output:
         self.size: int = 0
         self.closed: bool = False
         self.committed: int = 0
+        self.flowing: list[bytes] | None = None
         self._chunks: list[bytes] = []
         # Made when it is needed: an empty deque takes 760 bytes.
         self._held: deque[tuple[bytes, int, IncomingMessage | None]] | None = None
@@ -60,6 +63,7 @@ class Output:
         if not self._chunks and self._more is None:
             self.on_ready()
         self._more = more
+        self.flowing = None
 
     def _ask(self) -> None:
         more, self._more = self._more, None
@@ -70,6 +74,7 @@ class Output:
         """The last packet is in."""
         self._ask()
         self.closed = True
+        self.flowing = None
 
     def append(self, data: bytes, after: int = 0, settles: IncomingMessage | None = None) -> None:
         """Add the bytes of one packet, or a part of it.
@@ -89,10 +94,12 @@ class Output:
                 self._held = deque()
             self._held.append((data, after, settles))
             self._held_size += len(data)
+            self.flowing = None
             return
         chunks = self._chunks
         if not chunks:
             self.on_ready()
+            self.flowing = chunks
         chunks.append(data)
         if settles is not None:
             self._unwritten.append(settles)
@@ -136,6 +143,7 @@ class Output:
             self._ask()
         chunks = self._chunks
         self._chunks = []
+        self.flowing = None
         self._unwritten.clear()
         self.size = self._held_size
         return chunks
@@ -149,6 +157,7 @@ class Output:
         self._unwritten = []
         self._held = None
         self._chunks = []
+        self.flowing = None
         self.size = self._held_size = 0
         self.closed = True
         return unwritten

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 from trio_mqtt._enums import MQTT_5, Protocol, QoS, ReasonCode
 from trio_mqtt._protocol.answers import refusal, take_answer
-from trio_mqtt._protocol.exchanges import Request
+from trio_mqtt._protocol.exchanges import OutgoingMessage, Request
 from trio_mqtt._protocol.handshakes import SENDER, SenderAction, SenderInput, SenderState
+from trio_mqtt._protocol.identifiers import MOST_IDENTIFIERS
 from trio_mqtt._protocol.runs import NEXT_STEPS, FinishedRun, finish_each, release_each
 from trio_mqtt.packets import (
     NO_PROPERTIES,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from trio_mqtt._protocol.aliases import TopicAliases
-    from trio_mqtt._protocol.exchanges import OutgoingMessage
+    from trio_mqtt._protocol.exchanges import Listener
     from trio_mqtt._protocol.output import Output
     from trio_mqtt._protocol.session import SessionState
     from trio_mqtt.packets import SubAck, UnsubAck
@@ -50,6 +51,8 @@ _COPIED: Final = 1024
 """A payload up to this size is one chunk with its header."""
 _FIRST_BYTES: Final = tuple(publish_first_byte(qos, retain=False, dup=False) for qos in QoS)
 """How a PUBLISH begins, by QoS."""
+_TWO_BYTES: Final = 128
+"""A Remaining Length below that takes one byte."""
 _PLAIN: Final = _FIRST_BYTES[0]
 _AWAITING: Final = (SenderState.IDLE, SenderState.AWAITING_PUBACK, SenderState.AWAITING_PUBREC)
 """What a message awaits once it was sent, by QoS."""
@@ -157,28 +160,57 @@ class Sender:
         """Put a QoS 0 message into the output."""
         self._append_publish(message, dup=False)  # MQTT-4.3.1-1, MQTT-3.3.1-2
 
-    def send_plain(self, topic: bytes, payload: bytes) -> None:
+    def send_plain(self, topic: bytes, payload: bytes) -> bool:
         """Put a QoS 0 message into the output that has nothing but these; most of them cost half.
 
         Args:
             topic: the Topic Name as a UTF-8 Encoded String.
             payload: the Application Message.
-        """
-        properties = self._no_properties
-        size = len(payload)
-        if self.aliases is not None:
-            topic, properties = self.aliases.apply(topic, properties, size)
-        if size <= _COPIED:
-            self._output.append(publish_header(_PLAIN, topic, 0, 0, properties, size, payload))
-        else:
-            self._output.append(publish_header(_PLAIN, topic, 0, 0, properties, size))
-            self._output.append(payload)
-
-    def send_at_once(self, message: OutgoingMessage) -> bool:
-        """Take over a QoS 1 or 2 message and send it, if it need not wait for anything.
 
         Returns:
-            Whether it was sent. Otherwise nothing has happened: it is for `SessionState.accept`.
+            Whether it was sent: that is not its turn yet while `is_repeating`, or the output is
+            full.
+        """
+        output = self._output
+        if self._holding or self._again or output.size >= OUTPUT_HIGH_WATER:
+            return False
+        properties = self._no_properties
+        if self.aliases is not None:
+            topic, properties = self.aliases.apply(topic, properties, len(payload))
+        flowing = output.flowing
+        length = len(topic) + len(properties) + len(payload)
+        if length < _TWO_BYTES and flowing is not None:
+            flowing.append(b"%c%c%b%b%b" % (_PLAIN, length, topic, properties, payload))
+            output.size += length + 2
+        else:
+            self._append_parts(_PLAIN, topic, 0, 0, properties, payload)
+        return True
+
+    def publish_plain(  # noqa: PLR0913, PLR0917 - the parts of a message, on the hot path
+        self,
+        topic: str,
+        topic_field: bytes,
+        payload: bytes,
+        qos: int,
+        size: int,
+        listener: Listener | None,
+        made: OutgoingMessage | None = None,
+    ) -> OutgoingMessage | None:
+        """Take over a QoS 1 or 2 message and send it, if it need not wait for anything.
+
+        It is made here, of no more than these; or it is one that was made before, and all its own.
+
+        Args:
+            topic: the Topic Name.
+            topic_field: the same as a UTF-8 Encoded String.
+            payload: the Application Message.
+            qos: 1 or 2.
+            size: what the whole takes in memory, about.
+            listener: called once, when the exchange is over or has failed.
+            made: the message, if it was made before.
+
+        Returns:
+            The message, which was sent; None if nothing has happened.
         """
         session = self._session
         output = self._output
@@ -192,45 +224,95 @@ class Sender:
             or output.size >= OUTPUT_HIGH_WATER
             or output.closed
         ):
-            return False
-        qos = message.qos
-        if qos == _EXACTLY_ONCE and not self._qos_2_room:
-            return False
-        packet_id = session.identifiers.take_next(message)  # MQTT-4.3.2-1, MQTT-4.3.3-1
-        if not packet_id:
-            return False
+            return None
+        first, state = _FIRST_BYTES[qos], _AWAITING[qos]
+        identifiers = session.identifiers
+        in_use = identifiers.in_use
+        packet_id = identifiers.last + 1  # MQTT-4.3.2-1, MQTT-4.3.3-1
+        if packet_id > MOST_IDENTIFIERS or packet_id in in_use:
+            return None
         if qos == _EXACTLY_ONCE:
+            if not self._qos_2_room:
+                return None
             self._qos_2_room -= 1
         self.quota -= 1
-        session.outgoing_size += message.size
-        message.packet_id = packet_id
-        message.state = _AWAITING[qos]
-        self._append_publish(message)  # MQTT-4.3.2-2, MQTT-4.3.3-2
-        return True
+        identifiers.last = packet_id
+        session.outgoing_size += size
+        if made is not None:
+            in_use[packet_id] = made
+            made.packet_id = packet_id
+            made.state = state
+            self._append_publish(made)  # MQTT-4.3.2-2, MQTT-4.3.3-2
+            return made
+        properties = self._no_properties
+        in_use[packet_id] = message = OutgoingMessage(
+            topic,
+            topic_field,
+            payload,
+            qos,
+            False,  # noqa: FBT003 - RETAIN; by keyword it would take longer
+            properties,
+            size,
+            listener,
+            packet_id,
+            state,
+        )
+        flowing = output.flowing
+        length = len(topic_field) + 2 + len(properties) + len(payload)
+        if length < _TWO_BYTES and flowing is not None and self.aliases is None:
+            high, low = packet_id >> 8, packet_id & 0xFF
+            flowing.append(
+                b"%c%c%b%c%c%b%b" % (first, length, topic_field, high, low, properties, payload)
+            )
+            output.size += length + 2
+        else:
+            self._append_publish(message)
+        return message
+
+    def send_at_once(self, message: OutgoingMessage) -> bool:
+        """As `publish_plain`, for a message that was made before.
+
+        Returns:
+            Whether it was sent. Otherwise nothing has happened: it is for `SessionState.accept`.
+        """
+        field, payload = message.topic_field, message.payload
+        size = message.size
+        sent = self.publish_plain(message.topic, field, payload, message.qos, size, None, message)
+        return sent is not None
 
     # Not by keyword: Python 3.11 calls a function with such arguments at twice the cost.
     def _append_publish(self, message: OutgoingMessage, dup: bool = False) -> None:  # noqa: FBT001, FBT002
         payload = message.payload
         qos = message.qos
-        size = len(payload)
         topic = message.topic_field
         properties = message.properties
         if message.expires_at is not None:
             properties = message.properties_at(self._session.clock())
         if self.aliases is not None and not dup:  # what is sent again has its full Topic Name
-            topic, properties = self.aliases.apply(topic, properties, size)
+            topic, properties = self.aliases.apply(topic, properties, len(payload))
         first = _FIRST_BYTES[qos]
         if message.retain:
             first |= RETAIN_FLAG
         if dup:
             first |= DUP_FLAG
-        packet_id = message.packet_id
+        self._append_parts(first, topic, qos, message.packet_id, properties, payload)
+
+    def _append_parts(  # noqa: PLR0913, PLR0917 - as `publish_header`
+        self,
+        first: int,
+        topic: bytes,
+        qos: int,
+        packet_id: int,
+        properties: bytes,
+        payload: bytes,
+    ) -> None:
+        output = self._output
+        size = len(payload)
         if size <= _COPIED:
-            whole = publish_header(first, topic, qos, packet_id, properties, size, payload)
-            self._output.append(whole)
+            output.append(publish_header(first, topic, qos, packet_id, properties, size, payload))
         else:
-            self._output.append(publish_header(first, topic, qos, packet_id, properties, size))
-            self._output.append(payload)
+            output.append(publish_header(first, topic, qos, packet_id, properties, size))
+            output.append(payload)
 
     def oldest(self) -> tuple[object, int] | None:
         """What was sent first and is not answered, and how far it is; None if nothing is."""
