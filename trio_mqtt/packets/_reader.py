@@ -249,25 +249,26 @@ class PacketReader:
                 if qos or head_size == _UNKNOWN:
                     properties = NO_PROPERTIES
                     if has_properties:
-                        start = stop
-                        stop += block_size
-                        if stop <= end and data[start:stop] == block:
-                            properties = block_properties
-                        elif start < end and not data[start]:
-                            stop = start + 1
+                        if stop < end and not data[stop]:
+                            stop += 1
                         else:
-                            stop = start + 1 + data[start] if start < end else end + 1
-                            found = known_properties(data[start:stop]) if stop <= end else None
-                            if found is None:
-                                found, stop = self._new_properties(data, start, end)
-                            properties = found
-                            if changes:
-                                changes -= 1
-                                block, block_size = data[start:stop], stop - start
-                                block_properties = properties
-                        if properties.topic_alias is not None:
-                            run.has_alias = True
-                        elif not topic:
+                            start = stop
+                            stop += block_size
+                            if stop <= end and data[start:stop] == block:
+                                properties = block_properties
+                            else:
+                                stop = start + 1 + data[start] if start < end else end + 1
+                                found = known_properties(data[start:stop]) if stop <= end else None
+                                if found is None:
+                                    found, stop = self._new_properties(data, start, end)
+                                properties = found
+                                if changes:
+                                    changes -= 1
+                                    block, block_size = data[start:stop], stop - start
+                                    block_properties = properties
+                            if properties.topic_alias is not None:
+                                run.has_alias = True
+                        if not topic and properties.topic_alias is None:
                             message = "PUBLISH has neither a Topic Name nor a Topic Alias"
                             raise RemoteProtocolError(message, statement="3.3.2.1")
                     if not qos and changes:
