@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
 
@@ -25,7 +25,7 @@ _BY_IDENTIFIER = {row.identifier: row for row in PROPERTY_TABLE}
 _LISTS = ("subscription_identifiers", "user_properties")
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class Properties:
     """The properties of one packet; what is None (or empty, for the two lists) is absent.
 
@@ -71,6 +71,15 @@ class Properties:
         return f"Properties({', '.join(present)})"
 
 
+_Draft: Final = attrs.make_class(
+    "_Draft",
+    {each.name: attrs.field(default=each.default) for each in attrs.fields(Properties)},
+    eq=False,
+    repr=False,
+    slots=True,
+    weakref_slot=False,
+)
+"""Has the attributes of `Properties`, in the same places, and may be changed."""
 NO_PROPERTIES: Final = Properties()
 _VALUES: Final = attrgetter(*(row.name for row in PROPERTY_TABLE))
 """All values, in the order of the table."""
@@ -94,14 +103,10 @@ def _as_pair(pair: object) -> tuple[str, str]:
             raise TypeError(text)
 
 
-def _read_value(
-    row: PropertyRow, data: bytes, position: int, end: int
-) -> tuple[PropertyValue, int]:
-    if row.kind is PropertyKind.STRING_PAIR:
-        name, position = _wire.read_string(data, position, end, f"the name of a {row.title}")
-        value, position = _wire.read_string(data, position, end, f"the value of a {row.title}")
-        return (name, value), position
-    return _READERS[row.kind](data, position, end, row.title)
+def _read_pair(data: bytes, position: int, end: int, title: str) -> tuple[tuple[str, str], int]:
+    name, position = _wire.read_string(data, position, end, f"the name of a {title}")
+    value, position = _wire.read_string(data, position, end, f"the value of a {title}")
+    return (name, value), position
 
 
 _READERS: Mapping[PropertyKind, Callable[[bytes, int, int, str], tuple[PropertyValue, int]]] = {
@@ -111,6 +116,7 @@ _READERS: Mapping[PropertyKind, Callable[[bytes, int, int, str], tuple[PropertyV
     PropertyKind.VARINT: _wire.read_varint,
     PropertyKind.STRING: _wire.read_string,
     PropertyKind.BINARY: _wire.read_binary,
+    PropertyKind.STRING_PAIR: _read_pair,
 }
 
 
@@ -141,13 +147,17 @@ def read_property_block(data: bytes, position: int, end: int, where: int) -> Pro
     fields: dict[str, Any] = {}  # the table gives each its type
     lists: dict[str, list[PropertyValue]] = {}
     while position < end:
-        identifier, position = _wire.read_varint(data, position, end, "a property identifier")
+        identifier = data[position]
+        position += 1
+        if identifier > 127:  # noqa: PLR2004 - there is none that takes more than a byte
+            what = "a property identifier"
+            identifier, position = _wire.read_varint(data, position - 1, end, what)
         row = _BY_IDENTIFIER.get(identifier)
         if row is None or where not in row.packets:
             title = f"property {identifier}" if row is None else row.title
             message = f"{title} cannot stand in {where_name(where)}"
             raise MalformedPacket(message, statement="2.2.2.2")
-        value, position = _read_value(row, data, position, end)
+        value, position = _READERS[row.kind](data, position, end, row.title)
         problem = _why_not(row, value)
         if problem is not None:
             message = f"{row.title} {problem[0]}"
@@ -163,7 +173,16 @@ def read_property_block(data: bytes, position: int, end: int, where: int) -> Pro
             fields[row.name] = value
     for name, values in lists.items():
         fields[name] = tuple(values)
-    return Properties(**fields)
+    return _make(fields)
+
+
+def _make(fields: dict[str, Any]) -> Properties:
+    """As ``Properties(**fields)``, of which each attribute of a frozen class costs a call."""
+    draft = _Draft()
+    for name, value in fields.items():
+        setattr(draft, name, value)
+    draft.__class__ = Properties
+    return cast("Properties", draft)
 
 
 def write_properties(properties: Properties, where: int) -> bytes:

@@ -13,8 +13,8 @@ import attrs
 from trio_mqtt._enums import PacketType, ReasonCode
 
 
-class PropertyKind(enum.Enum):
-    """The data type of a property's value."""
+class PropertyKind(enum.StrEnum):
+    """The data type of a property's value; a str, since it is looked up for each property."""
 
     BYTE = "Byte"
     TWO_BYTE = "Two Byte Integer"
