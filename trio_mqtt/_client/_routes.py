@@ -218,7 +218,7 @@ class Routes:
 
     def _look_up(self, topic: str) -> tuple[list[Route], bool]:
         routes = [route for siblings in self._tree.match(topic) for route in siblings]
-        left = any(each.identified for each in self._left_tree.match(topic))
+        left = bool(self._left) and any(each.identified for each in self._left_tree.match(topic))
         # As many as it has Topic Filters and more, so that all of them are found without a search.
         if len(self._found) >= max(_REMEMBERED, 2 * len(self._by_filter)):
             self.changed()
