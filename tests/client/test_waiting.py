@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 import trio
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
-from trio_mqtt._client._waiting import Gate, Outcome, Pacer, Wakeup
+from trio_mqtt._client._waiting import _AWAKE, Gate, Outcome, Pacer, Wakeup
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Generator
 
 
 class Room:
@@ -200,3 +205,24 @@ async def test_a_pacer_lets_others_run_and_can_always_be_cancelled() -> None:
         scope.cancel()
         await pace()
     assert scope.cancelled_caught
+
+
+async def test_who_is_woken_gets_none_however_it_asks() -> None:
+    """The same object serves everybody, so that it may be asked again and again."""
+
+    def sent() -> Generator[str, None, None]:
+        while True:
+            got: object = yield "next"
+            assert got is None
+
+    async def sent_too() -> AsyncGenerator[str, None]:
+        while True:
+            got: object = yield "next"
+            assert got is None
+
+    generator, asynchronous = sent(), sent_too()
+    for _ in range(3):
+        _AWAKE.unwrap()
+        assert _AWAKE.send(generator) == "next"
+        assert await _AWAKE.asend(asynchronous) == "next"
+    await asynchronous.aclose()
