@@ -119,9 +119,9 @@ class Routes:
         # By Topic Filter, without $share; the one left last at the end.
         self._left: dict[str, None] = {}
         self._left_tree: TopicTree[Left] = TopicTree()
-        self._only: dict[str, Subscription] = {}
+        self._only: dict[str, Subscription] = {}  # by Topic Name
         self.only: Callable[[str], Subscription | None] = self._only.get
-        # The routes by Topic Name, and whether something may still arrive for one that was left.
+        # The others: the routes, and whether something may still arrive for one that was left.
         self._found: dict[str, tuple[list[Route], bool]] = {}
 
     def __len__(self) -> int:
@@ -191,9 +191,11 @@ class Routes:
 
     def sole(self, topic: str) -> Subscription | None:
         """The one subscription that gets every message to a topic, or None; it is looked for."""
-        if topic not in self._found:
+        only = self._only.get(topic)
+        if only is None and topic not in self._found:
             self._look_up(topic)
-        return self._only.get(topic)
+            only = self._only.get(topic)
+        return only
 
     def find(self, message: Message) -> tuple[list[Subscription], bool]:
         """Who gets a message, each once, and whether anything here is subscribed to it."""
@@ -220,9 +222,11 @@ class Routes:
         routes = [route for siblings in self._tree.match(topic) for route in siblings]
         left = bool(self._left) and any(each.identified for each in self._left_tree.match(topic))
         # As many as it has Topic Filters and more, so that all of them are found without a search.
-        if len(self._found) >= max(_REMEMBERED, 2 * len(self._by_filter)):
+        remembered = len(self._only) + len(self._found)
+        if remembered >= max(_REMEMBERED, 2 * len(self._by_filter)):
             self.changed()
-        found = self._found[topic] = routes, left
         if len(routes) == 1 and len(routes[0].subscriptions) == 1 and not left:
             self._only[topic] = routes[0].subscriptions[0]
-        return found
+        else:
+            self._found[topic] = routes, left
+        return routes, left
