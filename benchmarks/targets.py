@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from benchmarks.clients import BARE, DURABLE, MOSQUITTO
+from benchmarks.clients import BARE, BARE_TRIO, DURABLE, MOSQUITTO
 from benchmarks.works import LATENCY, Work
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from benchmarks.results import Results
 
-_NO_PEERS: Final = frozenset({BARE, DURABLE, MOSQUITTO})
+_NO_PEERS: Final = frozenset({BARE, BARE_TRIO, DURABLE, MOSQUITTO})
 _ASYNCIO: Final = frozenset({"gmqtt", "mqttium", "aiomqtt 3", "zmqtt", "aiomqtt 2"})
 
 
@@ -118,6 +118,11 @@ _MANY: Final = _work("receive", 0, subscriptions=10_000)
 TARGETS: Final = (
     Target("Receive QoS 0, to the fastest peer in Python", 1.25, _beside_peers(_RECEIVE)),
     Target("Receive QoS 0, to a bare parsing loop", 0.75, _beside(_RECEIVE, BARE)),
+    Target(
+        "Receive QoS 0, to a bare loop that does what Trio asks for",
+        0.75,
+        _beside(_RECEIVE, BARE_TRIO),
+    ),
     Target("Receive QoS 0, to mosquitto_sub", 0.6, _beside(_RECEIVE, MOSQUITTO)),
     Target("Receive QoS 1, to the fastest peer", 1.25, _beside_peers(_work("receive", 1))),
     Target(

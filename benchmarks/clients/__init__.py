@@ -62,7 +62,16 @@ MOSQUITTO: Final = "mosquitto"
 BARE: Final = "bare loop"
 """What reading and parsing cost, in Python, if nothing else is done."""
 
-_ONLY: Final = "The bare loop only receives, at QoS 0 and over TCP"
+BARE_TRIO: Final = "bare, on Trio"
+"""The same, and what every client on Trio has to do for a message."""
+
+_ONLY: Final = "The bare loops only receive, at QoS 0 and over TCP"
+_BARE_CANNOT: Final = {
+    **dict.fromkeys(("publish", "tasks", "latency", "request", "connect"), _ONLY),
+    **dict.fromkeys(("ws", "tls", "duplicates", "mosquitto", "filters"), _ONLY),
+    "receive QoS 1": _ONLY,
+    "receive QoS 2": _ONLY,
+}
 
 CLIENTS: Final = {
     "trio_mqtt": Client(module="ours", distribution="trio-mqtt"),
@@ -115,20 +124,8 @@ CLIENTS: Final = {
             "mosquitto": "Mosquitto's own clients are measured by the canned server",
         },
     ),
-    BARE: Client(
-        module="bare",
-        distribution=None,
-        cannot={
-            "ws": _ONLY,
-            "tls": _ONLY,
-            **dict.fromkeys(("publish", "tasks", "latency", "request", "connect"), _ONLY),
-            "duplicates": _ONLY,
-            "mosquitto": _ONLY,
-            "receive QoS 1": _ONLY,
-            "receive QoS 2": _ONLY,
-            "filters": _ONLY,
-        },
-    ),
+    BARE: Client(module="bare", distribution=None, cannot=_BARE_CANNOT),
+    BARE_TRIO: Client(module="bare_trio", distribution=None, cannot=_BARE_CANNOT),
 }
 """The first is the one that the others are compared with."""
 

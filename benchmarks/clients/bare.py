@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from benchmarks.clients import Work
     from benchmarks.jobs import Job
 
-_CONNECT: Final = b"\x10\x11\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x04bare"
-_READ: Final = 64 * 1024
+CONNECT: Final = b"\x10\x11\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x04bare"
+READ: Final = 64 * 1024
 _MORE: Final = 128  # in a byte of a Variable Byte Integer: another one follows
-_SUBACK: Final = 6
+SUBACK: Final = 6
 _PUBLISH: Final = 3
 
 
@@ -60,23 +60,27 @@ def parse(data: bytes) -> tuple[list[tuple[str, bytes]], int]:
     return messages, start
 
 
+def subscribe(topic: str) -> bytes:
+    """SUBSCRIBE for a short Topic Name."""
+    name = topic.encode()
+    return b"\x82%c\x00\x01\x00\x00%c%b\x01" % (len(name) + 6, len(name), name)
+
+
 def receive(job: Job) -> float:
     """Count what was taken."""
     count = 0
-    name = job.topic.encode()
-    subscribe = b"\x82%c\x00\x01\x00\x00%c%b\x01" % (len(name) + 6, len(name), name)
     with socket.create_connection(("127.0.0.1", job.port)) as connection:
-        connection.sendall(_CONNECT)
-        connection.recv(_READ)
+        connection.sendall(CONNECT)
+        connection.recv(READ)
         start = perf_counter()
-        connection.sendall(subscribe)
+        connection.sendall(subscribe(job.topic))
         rest = b""
-        while len(rest) < _SUBACK:
-            rest += connection.recv(_READ)
-        rest = rest[_SUBACK:]
+        while len(rest) < SUBACK:
+            rest += connection.recv(READ)
+        rest = rest[SUBACK:]
         start = subscribed(job, start)
         while count < job.arriving:
-            data = rest + connection.recv(_READ) if rest else connection.recv(_READ)
+            data = rest + connection.recv(READ) if rest else connection.recv(READ)
             messages, position = parse(data)
             count += len(messages)
             rest = data[position:]
