@@ -44,6 +44,9 @@ _MOST_OUTPUT: Final = 4 * 1024 * 1024
 """Nothing is read while so many bytes wait to be sent."""
 _LOOKS: Final = 4
 """How often overdue acknowledgements are looked for within the ack_timeout."""
+_LARGE_PACKET: Final = 4096
+"""With such packets under way, more is read from a socket at once than Trio does by itself."""
+_LARGE_READ: Final = 256 * 1024
 _TLS_ALERT: Final = b"\x15\x03"
 """How a Server with TLS begins its answer to a CONNECT without; MQTT has no such packet."""
 _GONE: Final = (trio.BrokenResourceError, trio.ClosedResourceError)
@@ -95,6 +98,8 @@ class Link:
         self._ping_timeout = ping_timeout
         self._ack_timeout = ack_timeout
         self._output_is_low = Wakeup()
+        # Other streams have parts of their own, which a number would cut.
+        self._large_read = _LARGE_READ if isinstance(stream, trio.SocketStream) else None
         self._takers = takers
         self._progress = progress
         self._scope = trio.CancelScope()
@@ -216,8 +221,9 @@ class Link:
                 # A Server that takes no answers gets nothing to answer read, either.
                 await self._output_is_low.sleep()
             data = b""  # not kept while nothing comes: it may be large
+            most = self._large_read if connection.needed >= _LARGE_PACKET else None
             try:
-                data = await self._stream.receive_some()
+                data = await self._stream.receive_some(most)
             except _GONE as error:
                 message = f"the connection to {self.name} broke while reading: {_cause(error)}"
                 raise ConnectionLost(message) from error

@@ -202,6 +202,11 @@ class Connection:
         self.authentication.sent()
         self.output.append_ahead(data)
 
+    @property
+    def needed(self) -> int:
+        """How many bytes the packet takes that has come in part, as far as that is known."""
+        return self._reader.needed
+
     def receive_data(self, data: bytes | bytearray) -> None:
         """Take what arrived; `next_events` looks at it."""
         if self._first_bytes is not None:

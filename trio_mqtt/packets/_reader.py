@@ -98,6 +98,11 @@ class PacketReader:
             return self._pending.tell()
         return len(self._data) - self._position
 
+    @property
+    def needed(self) -> int:
+        """How many bytes the packet takes that has come in part, as far as that is known."""
+        return self._needed
+
     def feed(self, data: bytes | bytearray | memoryview) -> None:
         """Take bytes as they arrived; parsing them is left to `read_packets`."""
         if self._failure is not None:
