@@ -107,7 +107,8 @@ class Subscription(OnlyAsync):
         self._waited_for = False  # whether somebody may stand in the line
         self._closed = False
         self._failure: MQTTError | None = None
-        self._plain_loop = _Loop(self, settles=False)  # of `receive`
+        # Of `receive`; not kept after the end, so that nothing is left for the garbage collector.
+        self._plain_loop: _Loop | None = _Loop(self, settles=False)
 
     @property
     def granted(self) -> Mapping[str, QoS]:
@@ -144,9 +145,10 @@ class Subscription(OnlyAsync):
         if self._loops is None:
             self._loops = WeakKeyDictionary()
         earlier = self._loops.get(task)
+        loop = self._loops[task] = _Loop(self, settles=self._ack == "when_done")
         if earlier is not None:
             earlier.abandon()
-        loop = self._loops[task] = _Loop(self, settles=self._ack == "when_done")
+            loop.keep_pace(earlier)
         return loop
 
     @enable_ki_protection
@@ -159,7 +161,8 @@ class Subscription(OnlyAsync):
             trio.ClosedResourceError: the block of the subscription was left.
             MQTTError: the client failed, and what had arrived is taken.
         """
-        return await self._plain_loop.__anext__()
+        loop = self._plain_loop or _Loop(self, settles=False)
+        return await loop.__anext__()
 
     async def _wait(self) -> Message:
         """Wait for a message, as there is none, and take it."""
@@ -305,7 +308,7 @@ class Subscription(OnlyAsync):
         in_hand = list(self._buffer.in_hand)
         buffered = self._buffer.clear()
         self._buffer.in_hand.clear()
-        self._loops = None
+        self._loops = self._plain_loop = None
         left = set(in_hand)
         for message in in_hand:
             self._deliveries.unclaimed.add(message, handed_out=True)
@@ -372,6 +375,10 @@ class _Loop:
         if self._settles and message.qos:
             self._in_hand = message
         return message
+
+    def keep_pace(self, earlier: _Loop) -> None:
+        """Let others have their turn when the earlier loop would have."""
+        self._calls, self._deadline = earlier._calls, earlier._deadline
 
     @enable_ki_protection
     def abandon(self) -> None:
