@@ -226,3 +226,8 @@ async def test_who_is_woken_gets_none_however_it_asks() -> None:
         assert _AWAKE.send(generator) == "next"
         assert await _AWAKE.asend(asynchronous) == "next"
     await asynchronous.aclose()
+
+
+def test_what_they_get_is_made_of_no_subscripted_class() -> None:
+    """Outcome was none that can be subscripted before release 1.3, which Trio takes, too."""
+    assert "__orig_bases__" not in vars(type(_AWAKE))

@@ -11,13 +11,17 @@ import trio
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator
 
+    _AnyOutcome = outcome.Outcome[None]
+else:
+    _AnyOutcome = outcome.Outcome  # which older releases cannot subscript
+
 T = TypeVar("T")
 
 MOST_CALLS: Final = 64
 _MOST_SECONDS: Final = 0.001
 
 
-class _Nothing(outcome.Outcome[None]):
+class _Nothing(_AnyOutcome):
     """What a task gets that is woken: None, as often as there is one to wake.
 
     Trio makes an `outcome.Value` for each, which can be asked once, and that takes a tenth of what
