@@ -57,6 +57,11 @@ class QoS(enum.IntEnum):
     EXACTLY_ONCE = 2
 
 
+def is_qos(value: object) -> bool:
+    """Whether this is a QoS; 1.0 is equal to one, and none."""
+    return isinstance(value, int) and 0 <= value <= QoS.EXACTLY_ONCE
+
+
 class RetainHandling(enum.IntEnum):
     """When the Server sends retained messages for a subscription (3.8.3.1)."""
 

@@ -23,9 +23,10 @@ from trio_mqtt import (
     PacketTooLarge,
     Protocol,
     QoS,
+    ReasonCode,
 )
 from trio_mqtt._protocol.sender import OUTPUT_HIGH_WATER
-from trio_mqtt.packets import Properties, Publish, encode
+from trio_mqtt.packets import Properties, PubAck, Publish, encode
 from trio_mqtt.testing import Server, ServerLimits
 
 if TYPE_CHECKING:
@@ -195,3 +196,46 @@ async def test_it_is_refused_once_the_block_is_left(server: Server) -> None:
         assert refusals == []
     assert len(refusals) == 1
     assert received(server, Publish) == []
+
+
+@pytest.mark.parametrize("qos", [0.0, 1.0, 2.0, 1.5, "1", None])
+@pytest.mark.parametrize("window", [0, 1, 20])
+async def test_what_only_equals_a_qos_is_refused_and_nothing_kept(
+    server: Server, qos: Any, window: int
+) -> None:
+    """However it is published, whether or not there is room in the window."""
+    server.limits = ServerLimits(receive_maximum=max(1, window))
+    async with open_once(connector=server.connect) as client:
+        await client.publish("a", b"first")
+        with server.holding(PubAck):
+            deliveries = [] if window else [await client.enqueue("a", b"in the way")]
+            for _ in range(3):
+                for publish in (client.publish, client.enqueue):
+                    with pytest.raises(LocalProtocolError, match="it must be 0, 1 or 2"):
+                        await publish("a", b"x", qos=qos)
+                with pytest.raises(LocalProtocolError, match="it must be 0, 1 or 2"):
+                    client.publish_nowait("a", b"x", qos=qos)
+                with pytest.raises(LocalProtocolError, match="it must be 0, 1 or 2"):
+                    async with client.open_publisher(qos=qos):
+                        raise AssertionError("not reached")
+            assert len(client._supervisor.session._state.identifiers) == len(deliveries)
+        for delivery in deliveries:
+            await delivery.wait()
+        await client.publish("a", b"last", qos=1)
+    assert [each.payload for each in received(server, Publish)][-1] == b"last"
+
+
+async def test_qos_0_waits_for_another_connection_once_the_last_packet_is_out(
+    server: Server,
+) -> None:
+    """Behind DISCONNECT nothing is sent, so nothing is taken for that."""
+    soon = trio_mqtt.Reconnect(delay=0.001)
+    async with open_once(connector=server.connect, reconnect=soon) as client:
+        await client.publish("a", b"first")
+        link = client._sending._link
+        assert link is not None
+        link.fail(trio_mqtt.ConnectionLost("a test"), ReasonCode.PROTOCOL_ERROR, "a test")
+        with pytest.raises(trio.WouldBlock):
+            client.publish_nowait("a", b"lost", qos=0)
+        await client.publish("a", b"second")
+    assert [each.payload for each in received(server, Publish)] == [b"first", b"second"]

@@ -194,7 +194,7 @@ def test_whatever_is_in_the_way_nothing_has_happened(
     assert _everything(wire) == before
 
 
-@pytest.mark.parametrize("obstacle", [_held, _repeating, _much_output])
+@pytest.mark.parametrize("obstacle", [_held, _repeating, _much_output, _closed])
 def test_whatever_is_in_the_way_of_qos_0_nothing_has_happened(
     obstacle: Callable[[Wire], None],
 ) -> None:

@@ -28,7 +28,7 @@ from trio_mqtt._client._subscribing import SubscriptionManager
 from trio_mqtt._client._unsubscribing import Unsubscription
 from trio_mqtt._client._versions import as_spoken
 from trio_mqtt._client._waiting import Outcome
-from trio_mqtt._enums import MQTT_5, RetainHandling
+from trio_mqtt._enums import MQTT_5, RetainHandling, is_qos
 from trio_mqtt._errors import FeatureNotSupported, LocalProtocolError
 from trio_mqtt._topics import check_topic_filter
 from trio_mqtt.packets import Properties, Unsubscribe
@@ -207,7 +207,7 @@ class Client(MadeByOpenClient):
             trio.ClosedResourceError: the client is closed.
         """
         sending = self._sending
-        plain = not retain and not options
+        plain = not retain and not options and is_qos(qos)
         if qos == 0:
             await sending.pacer.checkpoint()
             if not plain or not sending.send_plain(topic, payload):

@@ -11,7 +11,7 @@ from trio.lowlevel import enable_ki_protection
 
 from trio_mqtt._client._refusals import hint_for
 from trio_mqtt._client._versions import as_spoken
-from trio_mqtt._enums import MQTT_5, PacketType, QoS, ReasonCode
+from trio_mqtt._enums import MQTT_5, PacketType, QoS, ReasonCode, is_qos
 from trio_mqtt._errors import (
     FeatureNotSupported,
     LocalProtocolError,
@@ -191,7 +191,8 @@ class MessageMaker:
         if options:
             properties = self._properties(options, text=properties is _TEXT)
         size = len(data)
-        if options or retain or qos not in self.qos_granted or size > self._surely_small:
+        is_granted = is_qos(qos) and qos in self.qos_granted
+        if options or retain or not is_granted or size > self._surely_small:
             length = size + len(topic_field) + len(properties)
             self._check_limits(qos, retain=retain, size=length)
         message = OutgoingMessage(
@@ -271,7 +272,7 @@ class MessageMaker:
 
     def _check_limits(self, qos: int, *, retain: bool, size: int) -> None:
         server = self.server
-        if qos not in (0, 1, 2):
+        if not is_qos(qos):
             message = f"qos is {qos!r}; it must be 0, 1 or 2"
             raise LocalProtocolError(message, statement="MQTT-3.3.1-4")
         if qos > server.maximum_qos:  # MQTT-3.2.2-11

@@ -10,6 +10,7 @@ from trio.lowlevel import checkpoint_if_cancelled, enable_ki_protection
 
 from trio_mqtt._client._outgoing import Payload, PublishOptions, Tally, result_of
 from trio_mqtt._client._waiting import MOST_CALLS
+from trio_mqtt._enums import is_qos
 from trio_mqtt._errors import LocalProtocolError, PublishRejected
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class Publisher:
     """
 
     def __init__(self, sending: Sending, qos: int) -> None:
-        if qos not in (0, 1, 2):
+        if not is_qos(qos):
             message = f"qos is {qos!r}; it must be 0, 1 or 2"
             raise LocalProtocolError(message, statement="MQTT-3.3.1-4")
         self.sent: int = 0

@@ -9,7 +9,7 @@ import trio
 
 from trio_mqtt import _checks
 from trio_mqtt._client._versions import as_spoken
-from trio_mqtt._enums import MQTT_5, QoS, ReasonCode, RetainHandling
+from trio_mqtt._enums import MQTT_5, QoS, ReasonCode, RetainHandling, is_qos
 from trio_mqtt._errors import (
     FeatureNotSupported,
     LocalProtocolError,
@@ -138,7 +138,7 @@ def check_subscription(
         message = 'subscribe needs at least one Topic Filter, such as "sensors/#"'
         raise LocalProtocolError(message, statement="MQTT-3.8.3-2")
     for request in requests:
-        if request.qos not in (0, 1, 2):
+        if not is_qos(request.qos):
             message = f"qos is {request.qos!r}; it must be 0, 1 or 2"
             raise LocalProtocolError(message, statement="3.8.3.1")
         plain = SubscriptionRequest(request.topic_filter, request.qos)

@@ -44,7 +44,7 @@ class Sending:
         session: what takes them over.
         server: what is assumed of the Server before its CONNACK.
         name: its address, for messages.
-        valve: is told of tasks that await an answer of the Server.
+        valve: as below.
         check_open: raises if the client is closed or has failed.
         changed: called when there may be something to store.
         dropped: is given each message that will not be sent, with the reason.
@@ -142,7 +142,8 @@ class Sending:
         link = self._link
         if link is None or link.connection.sender.is_repeating:
             return False
-        return link.connection.output.size < OUTPUT_HIGH_WATER
+        output = link.connection.output
+        return output.size < OUTPUT_HIGH_WATER and not output.closed
 
     def _queue_has_room(self) -> bool:
         session = self._session
@@ -181,10 +182,14 @@ class Sending:
     def finish_run(self, run: FinishedRun, start: int) -> int:
         """Tell of the ends of exchanges, from this position on; returns how many these are."""
         messages = run[start:]
-        listeners = [message.listener for message in messages]
-        first, count = listeners[0], len(listeners)
-        if isinstance(first, Tally) and listeners.count(first) == count and run.is_accepted:
-            first.accepted(count)
+        count = len(messages)
+        tally = messages[0].listener
+        if (
+            isinstance(tally, Tally)
+            and run.is_accepted
+            and [message.listener for message in messages].count(tally) == count
+        ):
+            tally.accepted(count)
         else:
             for message in messages:
                 self.finish(message)
@@ -325,12 +330,9 @@ class Sending:
             Whether it was sent. Otherwise nothing has happened: it is for `make`.
         """
         link = self._link  # there is none after a failure
-        if (
-            link is None
-            or self.is_closed
-            or self._output_gate.waiting
-            or not isinstance(payload, bytes)
-        ):
+        if link is None or self.is_closed or self._output_gate.waiting:
+            return False
+        if not isinstance(payload, bytes):
             return False
         maker = self._maker
         try:
@@ -339,10 +341,9 @@ class Sending:
             return False
         if topic_field is None or len(topic_field) + len(payload) > maker.surely_fits:
             return False  # there is more to check
-        if not link.connection.sender.send_plain(topic_field, payload):
-            return False
-        self.published += 1
-        return True
+        sent = link.connection.sender.send_plain(topic_field, payload)
+        self.published += sent
+        return sent
 
     @enable_ki_protection
     def publish_plain(

@@ -169,10 +169,10 @@ class Sender:
 
         Returns:
             Whether it was sent: that is not its turn yet while `is_repeating`, or the output is
-            full.
+            full or closed.
         """
         output = self._output
-        if self._holding or self._again or output.size >= OUTPUT_HIGH_WATER:
+        if self._holding or self._again or output.closed or output.size >= OUTPUT_HIGH_WATER:
             return False
         properties = self._no_properties
         if self.aliases is not None:

@@ -10,8 +10,8 @@ from trio_mqtt._enums import (
     MQTT_5,
     PacketType,
     Protocol,
-    QoS,
     RetainHandling,
+    is_qos,
 )
 from trio_mqtt._errors import LocalProtocolError
 from trio_mqtt._topics import SHARE_PREFIX, check_topic_filter, check_topic_name
@@ -75,7 +75,7 @@ def _packet_id(packet_id: int) -> bytes:
 
 
 def _check_qos(qos: int, statement: str) -> None:
-    if not 0 <= qos <= QoS.EXACTLY_ONCE:
+    if not is_qos(qos):
         raise LocalProtocolError(f"QoS is {qos}; it must be 0, 1 or 2", statement=statement)
 
 
