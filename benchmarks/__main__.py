@@ -37,7 +37,7 @@ def run_all(works: Sequence[Work], clients: Sequence[str], rounds: int, messages
     start = time.monotonic()
     loads: list[float] = []
     for number in range(rounds):
-        for work in works:
+        for work in (each for each in works for _ in range(each.times)):
             for name in clients:
                 if work.traits & CLIENTS[name].cannot.keys():
                     continue

@@ -43,6 +43,14 @@ class Work:
         return QUANTILES if self.kind == LATENCY else RATE
 
     @property
+    def times(self) -> int:
+        """How often each client does it in a round.
+
+        A latency depends on where the processes of a run come to lie, and that run takes a second.
+        """
+        return 3 if self.kind == LATENCY else 1
+
+    @property
     def name(self) -> str:
         """What the table calls it."""
         name = "connect, close" if self.kind == "connect" else f"{self.kind} QoS {self.qos}"
