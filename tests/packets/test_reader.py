@@ -214,6 +214,55 @@ def test_topics_that_are_those_of_the_packet_before_and_others(
     assert read_all(b"".join(p.encode(each, protocol) for each in publishes), protocol) == publishes
 
 
+@pytest.mark.parametrize("packet_class", [p.PubAck, p.PubRec, p.PubRel, p.PubComp])
+@pytest.mark.parametrize("protocol", Protocol)
+def test_an_acknowledgement_that_comes_alone(
+    packet_class: type[p.PubAck], protocol: Protocol
+) -> None:
+    """In parts or at once, and with something behind it that needs fewer bytes."""
+    packet = packet_class(0x1234)
+    data = p.encode(packet, protocol)
+    for cut in range(len(data)):
+        reader = p.PacketReader(protocol)
+        reader.feed(data[:cut])
+        assert reader.read_packets() == []
+        reader.feed(data[cut:])
+        if not cut:
+            assert reader.read_packets(0) == []
+        assert reader.read_packets() == [packet]
+        assert reader.buffered == 0
+        reader.feed(p.encode(p.PingResp(), protocol))
+        assert reader.read_packets() == [p.PingResp()]
+
+
+@pytest.mark.parametrize(
+    ("data", "protocol", "most", "statement"),
+    [
+        ("40 02 00 01", MQTT_5, 3, "MQTT-3.1.2-24"),
+        ("40 02 00 01", None, None, "MQTT-3.1.0-1"),
+        ("40 02 00 00", MQTT_5, None, "2.2.1"),
+        ("41 02 00 01", MQTT_5, None, "MQTT-2.1.3-1"),
+        ("40 01 00 01", MQTT_5, None, "2.1.4"),
+    ],
+)
+def test_what_is_wrong_with_one_that_comes_alone(
+    data: str, protocol: Protocol | None, most: int | None, statement: str
+) -> None:
+    reader = p.PacketReader(protocol, maximum_packet_size=most)
+    reader.feed(bytes.fromhex(data))
+    with pytest.raises(RemoteProtocolError) as caught:
+        reader.read_packets()
+    assert caught.value.statement == statement
+
+
+def test_one_that_says_more_is_not_there_with_four_bytes() -> None:
+    reader = p.PacketReader(MQTT_5)
+    reader.feed(b"\x40\x03\0\1")
+    assert reader.read_packets() == []
+    reader.feed(b"\x10")
+    assert reader.read_packets() == [p.PubAck(1, ReasonCode.NO_MATCHING_SUBSCRIBERS)]
+
+
 ALIKE = st.builds(
     p.Publish,
     topic=st.sampled_from(["a", "b", "ab", "aba"]),

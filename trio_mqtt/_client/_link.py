@@ -21,6 +21,7 @@ from trio_mqtt._client._waiting import Wakeup
 from trio_mqtt._enums import MQTT_5
 from trio_mqtt._errors import ConnectFailed, ConnectionLost, MQTTError, RemoteProtocolError
 from trio_mqtt._protocol.connection import in_order
+from trio_mqtt._protocol.exchanges import OutgoingMessage
 from trio_mqtt.packets import Auth, ConnAck, Disconnect, Properties
 
 if TYPE_CHECKING:
@@ -210,11 +211,15 @@ class Link:
     async def _read(self) -> None:
         connection = self.connection
         data: bytes | bytearray = b""
+        finish, blockers = self._takers.one[OutgoingMessage], self._valve.blockers
         self._progress()  # what was accepted before
         while True:
             # What came with CONNACK is looked at before more is read.
             while (events := connection.next_runs()) is not None:
-                if events:
+                first = events[0] if len(events) == 1 else None
+                if isinstance(first, OutgoingMessage) and not blockers:
+                    finish(first)  # it was published by itself, and calls for no pause
+                elif events:
                     await self._take_events(events)
                 self._progress()
             while connection.output.size > _MOST_OUTPUT:
@@ -277,7 +282,12 @@ class Link:
         try:
             while True:
                 if size := output.ready:
-                    await self._send(output.take(), size)
+                    chunks = output.take()
+                    if size <= _JOINED:
+                        await self._stream.send_all(b"".join(chunks))
+                    else:
+                        await self._send(chunks)
+                    self._last_sent = trio.current_time()
                     self._output_is_low()
                     self._progress()
                 elif output.closed and not output.size:
@@ -291,12 +301,8 @@ class Link:
             loss.__cause__ = error
             self._lose(loss)
 
-    async def _send(self, chunks: list[bytes], total: int) -> None:
+    async def _send(self, chunks: list[bytes]) -> None:
         """Send chunks with as few calls as is possible without copying large ones."""
-        if total <= _JOINED:
-            await self._stream.send_all(b"".join(chunks))
-            self._last_sent = trio.current_time()
-            return
         small: list[bytes] = []
         size = 0
         for chunk in chunks:
@@ -308,7 +314,6 @@ class Link:
             size += len(chunk)
         data = small[0] if len(small) == 1 else b"".join(small)
         await (self._stream.send_all(data) if size <= _AT_ONCE else self._send_parts(data))
-        self._last_sent = trio.current_time()
 
     async def _send_parts(self, data: bytes) -> None:
         """Send data in parts that take little memory: TLS keeps two copies of what it is given."""

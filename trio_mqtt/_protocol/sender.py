@@ -257,14 +257,24 @@ class Sender:
             packet_id,
             state,
         )
-        flowing = output.flowing
         length = len(topic_field) + 2 + len(properties) + len(payload)
-        if length < _TWO_BYTES and flowing is not None and self.aliases is None:
+        if length < _TWO_BYTES and self.aliases is None:
             high, low = packet_id >> 8, packet_id & 0xFF
-            flowing.append(
-                b"%c%c%b%c%c%b%b" % (first, length, topic_field, high, low, properties, payload)
+            whole = b"%c%c%b%c%c%b%b" % (
+                first,
+                length,
+                topic_field,
+                high,
+                low,
+                properties,
+                payload,
             )
-            output.size += length + 2
+            flowing = output.flowing
+            if flowing is None:
+                output.append(whole)
+            else:
+                flowing.append(whole)
+                output.size += length + 2
         else:
             self._append_publish(message)
         return message

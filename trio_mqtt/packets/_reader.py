@@ -48,6 +48,9 @@ _MOST_CHANGES = 16
 """How often Topic Name or properties may be others, in a batch, until they are no longer compared
 with those before."""
 _UNKNOWN = _wire.LARGEST_PACKET  # more bytes than are left of a packet
+_PACKET_ID_ALONE = 2
+"""The Remaining Length of an acknowledgement that says nothing else."""
+_ALONE = 2 + _PACKET_ID_ALONE
 _SHORT_TOPIC = 64
 _SHORT_BLOCK = 16
 
@@ -148,6 +151,10 @@ class PacketReader:
         if self._pending is not None:
             self._data = self._pending.getvalue()
             self._pending = None
+        if len(self._data) == _ALONE and limit:
+            found = self._read_alone(self._data)
+            if found is not None:
+                return [found]
         packets: list[Found] = []
         try:
             self._parse(packets, limit)
@@ -159,6 +166,26 @@ class PacketReader:
             if not packets:
                 raise
         return packets
+
+    def _read_alone(self, data: bytes) -> Packet | None:
+        """An acknowledgement that came by itself, as those of messages published one at a time.
+
+        That takes a third of beginning with a row; whatever is not like most is for `_parse`. The
+        bytes are nothing else's, then, so that none of them was read before.
+        """
+        acknowledgement = ACKNOWLEDGEMENTS.get(data[0])
+        packet_id = data[2] << 8 | data[3]
+        if (
+            acknowledgement is None
+            or data[1] != _PACKET_ID_ALONE
+            or not packet_id
+            or self.protocol is None
+            or self.maximum_packet_size is not None
+        ):
+            return None
+        self._data = b""
+        self._needed = 2
+        return acknowledgement(packet_id)
 
     def _fail(self, error: RemoteProtocolError) -> None:
         self._failure = error
