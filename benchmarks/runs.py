@@ -18,7 +18,7 @@ from benchmarks.servers import SERVERS
 from benchmarks.works import LATENCY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     from benchmarks.jobs import Job
 
@@ -34,7 +34,7 @@ class RunLost(RunFailed):
 
 
 @contextlib.contextmanager
-def _on_one_processor() -> Iterator[None]:
+def _on_one_processor() -> Generator[None]:
     """Have what is started run on one processor, where the system can do that.
 
     Else a latency is that of waking another one, which varies by half from run to run.

@@ -119,8 +119,8 @@ class Pacer:
     __slots__ = ("calls", "deadline")
 
     def __init__(self) -> None:
-        self.calls = 0
-        self.deadline = 0.0
+        self.calls: int = 0
+        self.deadline: float = 0.0
 
     def is_due(self) -> bool:
         """Whether others should get their turn now."""

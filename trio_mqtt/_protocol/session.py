@@ -92,7 +92,7 @@ class SessionState:
         self.explanations: Explanations | None = None
         self._stored_received: set[int] = set()  # identifiers that the storage remembers
         self._last_sequence = 0
-        self.last_release = 0
+        self.last_release: int = 0
 
     @property
     def unfinished(self) -> int:
