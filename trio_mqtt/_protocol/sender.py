@@ -260,15 +260,8 @@ class Sender:
         length = len(topic_field) + 2 + len(properties) + len(payload)
         if length < _TWO_BYTES and self.aliases is None:
             high, low = packet_id >> 8, packet_id & 0xFF
-            whole = b"%c%c%b%c%c%b%b" % (
-                first,
-                length,
-                topic_field,
-                high,
-                low,
-                properties,
-                payload,
-            )
+            parts = (first, length, topic_field, high, low, properties, payload)
+            whole = b"%c%c%b%c%c%b%b" % parts
             flowing = output.flowing
             if flowing is None:
                 output.append(whole)
