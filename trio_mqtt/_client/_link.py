@@ -216,9 +216,8 @@ class Link:
         while True:
             # What came with CONNACK is looked at before more is read.
             while (events := connection.next_runs()) is not None:
-                first = events[0] if len(events) == 1 else None
-                if isinstance(first, OutgoingMessage) and not blockers:
-                    finish(first)  # it was published by itself, and calls for no pause
+                if len(events) == 1 and isinstance(events[0], OutgoingMessage) and not blockers:
+                    finish(events[0])  # it was published by itself, and calls for no pause
                 elif events:
                     await self._take_events(events)
                 self._progress()
