@@ -379,6 +379,20 @@ async def test_kept_filters_keep_their_identifiers(
     assert received(server, Unsubscribe, after=before) == []
 
 
+async def test_a_filter_that_is_kept_from_now_on_is_on_disk_though_nothing_is_sent(
+    autojump_clock: MockClock, server: Server
+) -> None:
+    shelf = Shelf()
+    async with opened(server, shelf) as client, client.subscribe("a", qos=1, keep=False):
+        await wait_all_tasks_blocked()
+        assert shelf.kind(SUBSCRIPTION) == []
+        before = last_entry(server)
+        async with client.subscribe("a", qos=1):
+            await wait_all_tasks_blocked()
+            assert shelf.kind(SUBSCRIPTION) == ["a"]
+            assert received(server, Subscribe, after=before) == []
+
+
 async def test_messages_for_a_kept_filter_wait_for_whoever_comes(
     autojump_clock: MockClock, server: Server
 ) -> None:

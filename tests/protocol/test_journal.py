@@ -49,6 +49,23 @@ def test_batches_have_numbers() -> None:
     assert journal.last_change == 2
 
 
+def test_the_first_change_is_told() -> None:
+    journal = Journal()
+    told: list[bool] = []
+    journal.on_change = lambda: told.append(journal.is_empty)
+    journal.put(ONE, b"1")
+    journal.delete(ONE)
+    journal.add(Work({}, Job()))
+    assert told == [False]
+    journal.take()
+    journal.add(Work({}, Job()))
+    journal.put(ONE, b"1")
+    assert told == [False] * 2
+    journal.take()
+    journal.delete(ONE)
+    assert told == [False] * 3
+
+
 def test_a_message_is_written_as_it_is_when_its_batch_is_taken() -> None:
     journal = Journal()
     message = outgoing(2, b"payload")

@@ -45,7 +45,6 @@ class Committer:
         refused: is given each message that could not be stored, with the reason.
 
     Attributes:
-        wake: to be called when there may be something to commit.
         failure: why the last commit failed, or None.
     """
 
@@ -56,7 +55,7 @@ class Committer:
         committed: Callable[[], None],
         refused: Callable[[OutgoingMessage, StorageError], None],
     ) -> None:
-        self.wake: Wakeup = Wakeup()
+        self._wake = Wakeup()
         self.failure: StorageError | None = None
         self._session = session
         self._committed = committed
@@ -87,6 +86,7 @@ class Committer:
         journal = self.journal
         try:
             if journal is not None:
+                journal.on_change = self._wake
                 with trio.CancelScope(shield=True):
                     await self._commit_all(journal)
         finally:
@@ -104,7 +104,7 @@ class Committer:
                     text = "the session was closed before its last changes could be stored: %s"
                     _logger.warning(text, self.failure)
                 return
-            await self.wake.sleep()
+            await self._wake.sleep()
 
     async def _commit(self, journal: Journal) -> None:
         session = self._session
@@ -153,7 +153,7 @@ class Committer:
         while journal is not None and journal.committed < number and not self.has_ended:
             if self._attempts != attempts and self.failure is not None:
                 return False
-            self.wake()
+            self._wake()
             await self._line.park()
         return journal is None or journal.committed >= number
 
@@ -185,7 +185,7 @@ class Committer:
             return
         with trio.CancelScope(shield=True):
             self._closing = True
-            self.wake()
+            self._wake()
             while not self._ended:
                 await self._line.park()
 

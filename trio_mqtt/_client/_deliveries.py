@@ -65,7 +65,6 @@ class Deliveries:
         receive_maximum: how many messages may be unsettled at once.
         unclaimed_timeout: how long an unclaimed message waits for a subscription, in seconds.
         check_open: raises if the client is closed or has failed.
-        changed: called when there may be something to store.
         start: starts a background task.
 
     Attributes:
@@ -80,14 +79,13 @@ class Deliveries:
         unsupported: what becomes of properties where the Server has none.
     """
 
-    def __init__(  # noqa: PLR0913 - the parts that it stands between
+    def __init__(
         self,
         session: Session,
         *,
         receive_maximum: int,
         unclaimed_timeout: float,
         check_open: Callable[[], None],
-        changed: Callable[[], None],
         start: Callable[[Callable[[], Awaitable[None]]], None],
     ) -> None:
         self.routes: Routes = Routes()
@@ -113,14 +111,12 @@ class Deliveries:
         self._session = session
         self._foreign = False  # whether the Server may have subscriptions that we do not know
         self._receive_maximum = receive_maximum
-        self._changed = changed
         self._receiver: Receiver | None = None
         self._window = ReceiveWindow()
         self._watch = HeldWatch(start, self.subscriptions)
         self._arrivals = len(self.unclaimed)
         self._overruns = 0
         self._held = 0  # QoS 1 and 2 messages delivered and not settled
-        self._is_durable = session._is_durable
         for kept in session._subscriptions:
             self.routes.add(kept_route(kept))
 
@@ -279,8 +275,6 @@ class Deliveries:
             return
         receiver.settle(message)
         self._held -= 1
-        if self._is_durable:
-            self._changed()
         if self._window.full:
             self._note_room()
 
@@ -302,11 +296,8 @@ class Deliveries:
         receiver.settle(message, reason_code)
         if message._stored:  # it was acknowledged long ago
             self._session._unclaimed.drop(message._stored)
-            self._changed()
             return
         self._held -= 1
-        if self._is_durable:
-            self._changed()
         if self._window.full:
             self._note_room()
 

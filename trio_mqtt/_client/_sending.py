@@ -46,7 +46,6 @@ class Sending:
         name: its address, for messages.
         valve: as below.
         check_open: raises if the client is closed or has failed.
-        changed: called when there may be something to store.
         dropped: is given each message that will not be sent, with the reason.
         events: who watches.
         start: starts a background task.
@@ -69,7 +68,6 @@ class Sending:
         *,
         valve: Valve,
         check_open: Callable[[], None],
-        changed: Callable[[], None],
         dropped: Callable[[OutgoingMessage, MQTTError], None],
         events: EventStreams,
         start: Callable[[Callable[[], Awaitable[None]]], None],
@@ -84,7 +82,6 @@ class Sending:
         self._overflow = session._overflow
         self.valve: Valve = valve
         self._check_open = check_open
-        self._changed = changed
         self._dropped = dropped
         self._events = events
         self._start = start
@@ -159,7 +156,6 @@ class Sending:
             connection.sender.pump()
             if connection.sender.expired:
                 self._tell_of_expired(connection.sender.expired)
-        self._changed()
         self._queue_gate.update()
         self._output_gate.update()
 
@@ -414,7 +410,6 @@ class Sending:
                     self._tell_of_expired(sender.expired)
             if message.expires_at is not None:
                 self.watch_expiry(message.expires_at)
-            self._changed()
             self._queue_gate.update()
         elif link is not None:
             if _is_expired(message):

@@ -109,7 +109,6 @@ class Supervisor:
             receive_maximum=options.receive_maximum,
             unclaimed_timeout=options.unclaimed_timeout,
             check_open=self.check_open,
-            changed=self.committer.wake,
             start=self._start,
         )
         protocol = options.protocol or session._protocol or MQTT_5
@@ -119,7 +118,6 @@ class Supervisor:
             itinerary.name,
             valve=self.deliveries.valve,
             check_open=self.check_open,
-            changed=self.committer.wake,
             dropped=self._give_up,
             events=self.deliveries.events,
             start=self._start,

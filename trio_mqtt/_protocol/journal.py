@@ -15,11 +15,15 @@ from trio_mqtt._protocol.exchanges import OutgoingMessage
 from trio_mqtt._protocol.records import encode_message
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 RecordKey = tuple[str, int | str]
 Value = OutgoingMessage | bytes | None
 """What a record is to be; a message is written as it is when its batch is taken."""
+
+
+def _nobody() -> None:
+    """Nobody commits changes."""
 
 
 class Job(Protocol):
@@ -60,9 +64,11 @@ class Journal:
     Attributes:
         open_batch: the number of the batch that collects changes now.
         committed: the number of the last batch that is on disk.
+        on_change: called when there is something to commit and there was nothing before.
     """
 
     def __init__(self) -> None:
+        self.on_change: Callable[[], object] = _nobody
         self.open_batch: int = 1
         self.committed: int = 0
         self._open: dict[RecordKey, Value] = {}
@@ -83,20 +89,28 @@ class Journal:
 
     def put(self, key: RecordKey, value: OutgoingMessage | bytes) -> int:
         """Note that a record is to be written; returns the batch that it is in."""
-        self._open[key] = value
-        return self.open_batch
+        return self._note(key, value)
 
     def delete(self, key: RecordKey) -> int:
         """Note that a record is to be deleted; returns the batch that it is in."""
-        self._open[key] = None
+        return self._note(key, None)
+
+    def _note(self, key: RecordKey, value: Value) -> int:
+        is_first = self.is_empty
+        self._open[key] = value
+        if is_first:
+            self.on_change()
         return self.open_batch
 
     def add(self, work: Work) -> int:
         """Note work of the caller's, after all changes so far; returns the batch that it is in."""
+        is_first = self.is_empty
         if self._open:
             self._closed.append(self._open)
             self._open = {}
         self._closed.append(work)
+        if is_first:
+            self.on_change()
         return self.open_batch
 
     def forget(self, key: RecordKey) -> None:
