@@ -571,6 +571,39 @@ GUARDS: Final = (
         "client/test_backpressure.py::test_no_more_is_read_while_the_answers_are_not_taken",
     ),
     Guard(
+        "others have their turn while there is more and more to write",
+        "_client/_link.py",
+        "await trio.lowlevel.checkpoint()  # it may be full again, and so on\n",
+        "pass\n",
+        "client/test_backpressure.py::test_others_have_their_turn_while_much_is_written",
+    ),
+    Guard(
+        "why the server ended the connection is read though writing fails",
+        "_client/_link.py",
+        "            self._scope.deadline = trio.current_time() + _FAREWELL_TIMEOUT\n"
+        "\n"
+        "    async def _send(",
+        "            self._scope.cancel()\n\n    async def _send(",
+        "client/test_last_words.py::test_what_the_server_said_last_is_read_though_writing_fails",
+    ),
+    Guard(
+        "what waits for room in the output goes on when some is written",
+        "_client/_link.py",
+        "                    if was_full:  # else nothing can have waited for room in it\n",
+        "                    if False:\n",
+        "client/test_backpressure.py::test_others_have_their_turn_while_much_is_written",
+    ),
+    Guard(
+        "a socket that was closed under its reader is no other file",
+        "_transports/plain_socket.py",
+        "                await trio.lowlevel.wait_readable(self._number())\n"
+        "                return os.read(self._number(), most)\n",
+        "                number = self._number()\n"
+        "                await trio.lowlevel.wait_readable(number)\n"
+        "                return os.read(number, most)\n",
+        "transports/test_plain_socket.py::test_closed_as_it_is_woken_it_reads_no_other_file",
+    ),
+    Guard(
         "a QoS that was refused is not remembered as granted",
         "_client/_requests.py",
         "            else:\n                self._go_back()\n",

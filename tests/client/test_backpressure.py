@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +16,14 @@ from trio.testing import wait_all_tasks_blocked
 import trio_mqtt
 from tests.client.moments import PATIENCE
 from tests.client.support import open_once
-from trio_mqtt import MQTT_3_1_1
-from trio_mqtt.packets import PingReq, PubAck, Publish
+from trio_mqtt import MQTT_3_1_1, MQTT_5
+from trio_mqtt._protocol.sender import OUTPUT_HIGH_WATER
+from trio_mqtt.packets import ConnAck, PingReq, PubAck, Publish, encode
 from trio_mqtt.testing import open_server
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from trio.testing import MockClock
 
     from trio_mqtt.testing import Server
@@ -453,3 +458,44 @@ async def test_no_more_is_read_while_the_answers_are_not_taken(
         with trio.fail_after(PATIENCE):
             await server.wait_until(lambda: not server.sessions[client_id].inflight)
         assert messages.statistics().received == 5000
+
+
+class TirelessStream(trio.abc.Stream):
+    """A Server that takes whatever comes at once, as a socket does whose other end is fast."""
+
+    def __init__(self) -> None:
+        self.tick = 0
+        self.sent: Counter[int] = Counter()  # bytes, by the tick at which they came
+        self._answers = [encode(ConnAck(), MQTT_5)]
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        self.sent[self.tick] += len(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        await trio.lowlevel.checkpoint()
+        if not self._answers:
+            await trio.sleep_forever()
+        return self._answers.pop()
+
+    async def aclose(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+async def test_others_have_their_turn_while_much_is_written(autojump_clock: MockClock) -> None:
+    stream = TirelessStream()
+
+    @asynccontextmanager
+    async def connect() -> AsyncGenerator[trio.abc.Stream]:
+        yield stream
+
+    session = trio_mqtt.Session("c", expiry=9, queue=5000)
+    async with open_once(connector=connect, session=session, close_timeout=1) as client:
+        for _ in range(5000):
+            client.publish_nowait("a", bytes(1000), qos=1)
+        for stream.tick in range(1000):
+            await trio.lowlevel.checkpoint()
+    assert sum(stream.sent.values()) > 5_000_000
+    assert max(stream.sent.values()) < 3 * OUTPUT_HIGH_WATER

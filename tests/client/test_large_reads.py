@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
 from tests.client.support import open_once
+from trio_mqtt._transports.plain_socket import PlainSocket
 from trio_mqtt.testing import open_server
 
 if TYPE_CHECKING:
@@ -19,14 +20,15 @@ LARGE = 256 * 1024
 
 
 Asked = set[int | None]
+T = TypeVar("T", trio.abc.ReceiveStream, PlainSocket)
 
 
-def note_asked(monkeypatch: pytest.MonkeyPatch, kind: type[trio.abc.ReceiveStream]) -> Asked:
+def note_asked(monkeypatch: pytest.MonkeyPatch, kind: type[T]) -> Asked:
     """What streams of a kind are asked for."""
     found: Asked = set()
     plain = kind.receive_some
 
-    async def receive_some(stream: trio.abc.ReceiveStream, max_bytes: int | None = None) -> bytes:
+    async def receive_some(stream: T, max_bytes: int | None = None) -> bytes:
         found.add(max_bytes)
         return bytes(await plain(stream, max_bytes))
 
@@ -35,7 +37,7 @@ def note_asked(monkeypatch: pytest.MonkeyPatch, kind: type[trio.abc.ReceiveStrea
 
 
 async def test_more_is_read_while_a_large_packet_comes(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = note_asked(monkeypatch, trio.SocketStream)
+    asked = note_asked(monkeypatch, PlainSocket)
     async with open_server(port=0) as server:
         assert server.url is not None
         async with open_once(server.url) as client, client.subscribe("a") as messages:

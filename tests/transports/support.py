@@ -21,6 +21,8 @@ from trio_mqtt.testing._background import open_background
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
+    from trio_mqtt._transports.plain_socket import PlainSocket
+
 LONG: Final = 20.0
 """Longer than anything here takes, in seconds."""
 
@@ -28,6 +30,16 @@ CA: Final = trustme.CA()
 OTHER_CA: Final = trustme.CA()
 CERTIFICATE: Final = CA.issue_cert("localhost", "127.0.0.1", "::1")
 CLIENT: Final = CA.issue_cert("client.test")
+
+
+async def read_exactly(stream: trio.abc.ReceiveStream | PlainSocket, size: int) -> bytes:
+    """So many bytes, which come."""
+    data = b""
+    while len(data) < size:
+        more = await stream.receive_some(size - len(data))
+        assert more
+        data += more
+    return data
 
 
 # trustme's own methods for these two take contexts of pyOpenSSL, too, whose types are not there.

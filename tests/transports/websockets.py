@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 from wsproto import ConnectionType
 
+from tests.transports.support import read_exactly
 from trio_mqtt._transports.frames import Connection, Wire
 from trio_mqtt._transports.url import parse_url
 from trio_mqtt._transports.websocket import open_websocket
@@ -84,15 +85,6 @@ async def read_frame(wire: MemoryStream) -> tuple[int, bytes]:
     mask = await read_exactly(wire, 4)
     payload = await read_exactly(wire, size)
     return first, bytes(byte ^ mask[n % 4] for n, byte in enumerate(payload))
-
-
-async def read_exactly(wire: MemoryStream, size: int) -> bytes:
-    data = b""
-    while len(data) < size:
-        more = await wire.receive_some(size - len(data))
-        assert more
-        data += more
-    return data
 
 
 async def read_all(stream: trio.abc.Stream) -> bytes:

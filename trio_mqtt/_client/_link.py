@@ -22,6 +22,8 @@ from trio_mqtt._enums import MQTT_5
 from trio_mqtt._errors import ConnectFailed, ConnectionLost, MQTTError, RemoteProtocolError
 from trio_mqtt._protocol.connection import in_order
 from trio_mqtt._protocol.exchanges import OutgoingMessage
+from trio_mqtt._protocol.sender import OUTPUT_HIGH_WATER
+from trio_mqtt._transports.plain_socket import without_detours
 from trio_mqtt.packets import Auth, ConnAck, Disconnect, Properties
 
 if TYPE_CHECKING:
@@ -94,7 +96,7 @@ class Link:
         self.loss: MQTTError | None = None
         self.wake_writer: Wakeup = Wakeup()
         connection.output.on_ready = self.wake_writer
-        self._stream = stream
+        self._stream = without_detours(stream)
         self._valve = valve
         self._ping_timeout = ping_timeout
         self._ack_timeout = ack_timeout
@@ -104,6 +106,7 @@ class Link:
         self._takers = takers
         self._progress = progress
         self._scope = trio.CancelScope()
+        self._broken: ConnectionLost | None = None  # what the writer says
         self._last_sent = self._last_received = trio.current_time()
         self._heard = False
         self._pinged = -math.inf
@@ -174,7 +177,9 @@ class Link:
                 except RemoteProtocolError as error:
                     self._refuse(error)
                 except ConnectionLost as error:
-                    self._lose(error)
+                    self._lose(error if error.reason_code is not None else self._broken or error)
+        if self.loss is None:
+            self.loss = self._broken
 
     def end(self, packet: Disconnect | None = None) -> None:
         """Send what waits, then DISCONNECT; `run` returns once that is done."""
@@ -281,6 +286,7 @@ class Link:
         try:
             while True:
                 if size := output.ready:
+                    was_full = output.size >= OUTPUT_HIGH_WATER
                     chunks = output.take()
                     if size <= _JOINED:
                         await self._stream.send_all(b"".join(chunks))
@@ -288,7 +294,9 @@ class Link:
                         await self._send(chunks)
                     self._last_sent = trio.current_time()
                     self._output_is_low()
-                    self._progress()
+                    if was_full:  # else nothing can have waited for room in it
+                        self._progress()
+                        await trio.lowlevel.checkpoint()  # it may be full again, and so on
                 elif output.closed and not output.size:
                     self._scope.cancel()  # DISCONNECT is out
                     return
@@ -296,9 +304,10 @@ class Link:
                     await self.wake_writer.sleep()
         except _GONE as error:
             message = f"the connection to {self.name} broke while writing: {_cause(error)}"
-            loss = ConnectionLost(message)
-            loss.__cause__ = error
-            self._lose(loss)
+            self._broken = ConnectionLost(message)
+            self._broken.__cause__ = error
+            # The Server may have said before why it ended the connection: the reader comes to it.
+            self._scope.deadline = trio.current_time() + _FAREWELL_TIMEOUT
 
     async def _send(self, chunks: list[bytes]) -> None:
         """Send chunks with as few calls as is possible without copying large ones."""
