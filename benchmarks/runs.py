@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import sys
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -15,11 +12,8 @@ from benchmarks.clients import CLIENTS
 from benchmarks.peers import interpreter
 from benchmarks.processes import RunFailed, run_module
 from benchmarks.servers import SERVERS
-from benchmarks.works import LATENCY
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
     from benchmarks.jobs import Job
 
 TIMEOUT: Final = 30.0
@@ -33,23 +27,6 @@ class RunLost(RunFailed):
         self.count = count
 
 
-@contextlib.contextmanager
-def _on_one_processor() -> Generator[None]:
-    """Have what is started run on one processor, where the system can do that.
-
-    Else a latency is that of waking another one, which varies by half from run to run.
-    """
-    if sys.platform != "linux":
-        yield
-        return
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {max(before)})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
-
-
 def run_once(name: str, job: Job, server_name: str, timeout: float = TIMEOUT) -> dict[str, float]:
     """What it measured, by the name of the figure.
 
@@ -58,9 +35,7 @@ def run_once(name: str, job: Job, server_name: str, timeout: float = TIMEOUT) ->
     """
     client = CLIENTS[name]
     deadline = time.monotonic() + timeout
-    alone = job.kind == LATENCY and server_name == "mosquitto"  # the other one outlives a run
     with (
-        _on_one_processor() if alone else contextlib.nullcontext(),
         run_module(
             "benchmarks.run_client", client.module, deadline=deadline, python=interpreter(client)
         ) as process,

@@ -74,9 +74,9 @@ class Work:
         return frozenset({self.kind, f"{self.kind} QoS {self.qos}", self.server, more})
 
     def job(self, messages: int, client_share: float) -> Job:
-        """A run of a client, for which a part of the messages is enough.
+        """A run of a client that takes so many times the messages.
 
-        With large payloads it is not, as there the bytes take the time; nor for quantiles.
+        But not with large payloads, as there the bytes take the time, nor for quantiles.
         """
         is_whole = self.size > _BULKY or self.kind == LATENCY
         share = self.share if is_whole else self.share * client_share
@@ -101,7 +101,7 @@ def size_name(size: int) -> str:
     return f"{size} B"
 
 
-_SIZES: Final = {PAYLOAD_SIZE: 1.0, 16: 0.5, 256: 0.5, 1 << 14: 0.05, 1 << 20: 0.001}
+_SIZES: Final = {PAYLOAD_SIZE: 1.0, 16: 0.25, 256: 0.25, 1 << 14: 0.1, 1 << 20: 0.003}
 """Of the payloads, with the part of the messages that is enough."""
 
 _QOS_SHARE: Final = {0: 1.0, 1: 1.0, 2: 0.5}

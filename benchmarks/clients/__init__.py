@@ -37,8 +37,8 @@ class Client:
         distribution: what it is called where it is installed from; None if it is a program.
         requirement: how to install it in an environment of its own; "" if it is here.
         program: what has to be installed instead.
-        share: the part of the messages that is enough: a slow client would take minutes for what
-            takes another a second, and its rate is the same for fewer.
+        share: how many times the messages: so that a run takes neither minutes nor a fraction of a
+            second, in which the machine may do something else. The rate is the same for fewer.
         cannot: what it does not do, by the kind of work or the transport, and why.
     """
 
@@ -74,26 +74,22 @@ _BARE_CANNOT: Final = {
 }
 
 CLIENTS: Final = {
-    "trio_mqtt": Client(module="ours", distribution="trio-mqtt"),
+    "trio_mqtt": Client(module="ours", distribution="trio-mqtt", share=5),
     DURABLE: Client(module="ours_durable", distribution="trio-mqtt"),
     "gmqtt": Client(
         module="of_gmqtt",
         distribution="gmqtt",
         requirement="gmqtt>=0.7,<1",
-        share=0.5,
         cannot={
             "tasks": "gmqtt cannot wait for one acknowledgement: its publish returns nothing",
             "ws": "gmqtt has no WebSocket",
         },
     ),
-    "mqttium": Client(
-        module="of_mqttium", distribution="mqttium", requirement="mqttium>=1.2,<1.3", share=0.5
-    ),
+    "mqttium": Client(module="of_mqttium", distribution="mqttium", requirement="mqttium>=1.2,<1.3"),
     "aiomqtt 3": Client(
         module="of_aiomqtt3",
         distribution="aiomqtt",
         requirement="aiomqtt==3.0.0a1",
-        share=0.5,
         cannot={"ws": "aiomqtt 3 has no WebSocket"},
     ),
     "paho": Client(
@@ -124,8 +120,8 @@ CLIENTS: Final = {
             "mosquitto": "Mosquitto's own clients are measured by the canned server",
         },
     ),
-    BARE: Client(module="bare", distribution=None, cannot=_BARE_CANNOT),
-    BARE_TRIO: Client(module="bare_trio", distribution=None, cannot=_BARE_CANNOT),
+    BARE: Client(module="bare", distribution=None, share=5, cannot=_BARE_CANNOT),
+    BARE_TRIO: Client(module="bare_trio", distribution=None, share=5, cannot=_BARE_CANNOT),
 }
 """The first is the one that the others are compared with."""
 
