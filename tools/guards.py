@@ -594,6 +594,27 @@ GUARDS: Final = (
         "client/test_backpressure.py::test_others_have_their_turn_while_much_is_written",
     ),
     Guard(
+        "a publisher sends nothing while the writer is in the middle of a packet",
+        "_client/_link.py",
+        "        if not self._may_hasten or not isinstance",
+        "        if not isinstance",
+        "client/test_hastening.py::test_it_does_not_come_in_the_middle_of_a_packet",
+    ),
+    Guard(
+        "what a publisher could not send is left to the writer",
+        "_client/_link.py",
+        "                output.put_back(data[sent:])",
+        "                pass",
+        "client/test_hastening.py::test_what_finds_no_room_follows_in_its_place",
+    ),
+    Guard(
+        "what was put back comes first",
+        "_protocol/output.py",
+        "        self._chunks.insert(0, data)\n",
+        "        self._chunks.append(data)\n",
+        "protocol/test_flowing.py::test_what_is_put_back_comes_first",
+    ),
+    Guard(
         "a socket that was closed under its reader is no other file",
         "_transports/plain_socket.py",
         "                await trio.lowlevel.wait_readable(self._number())\n"

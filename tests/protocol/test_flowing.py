@@ -28,6 +28,7 @@ steps = st.lists(
                 "pubacks",
                 "commit",
                 "take",
+                "take a part",
                 "ready",
                 "unwritten",
                 "close",
@@ -71,12 +72,19 @@ class Writer:
             "pubacks": lambda: output.append_pubacks([settled]),
             "commit": lambda: output.commit(number),
             "take": lambda: b"".join(output.take()),
+            "take a part": lambda: self._take_part(number),
             "ready": lambda: output.ready,
             "unwritten": lambda: [each.payload for each in output.take_unwritten()],
             "close": output.close,
         }
         self.found.append(ways[step]())
         self.found.append((output.size, output.closed))
+
+    def _take_part(self, size: int) -> bytes:
+        data = b"".join(self.output.take())
+        if data[size:]:
+            self.output.put_back(data[size:])
+        return data[:size]
 
 
 @examples(500)
@@ -87,3 +95,30 @@ def test_it_is_sent_as_if_it_was_appended(steps: list[Step]) -> None:
         quick.do(step, number)
         thorough.do(step, number)
         assert quick.found == thorough.found
+
+
+@examples(500)
+@given(st.lists(st.tuples(st.sampled_from(("append", "ahead", "close")), st.integers(0, 9))))
+def test_what_is_put_back_comes_first(steps: list[Step]) -> None:
+    output = Output()
+    expected, sent = b"", b""
+    for number, (step, part) in enumerate(steps):
+        data = bytes((number % 256,)) * 3
+        if step == "close":
+            output.close()
+        elif not output.closed:
+            expected += data
+        {"append": output.append, "ahead": output.append_ahead}.get(step, do_nothing)(data)
+        taken = b"".join(output.take())
+        sent += taken[:part]
+        if not output.closed:
+            output.append(b"later")
+            expected += b"later"
+        before = output.ready
+        output.put_back(taken[part:])
+        assert output.ready == before + len(taken[part:])
+    assert sent + b"".join(output.take()) == expected
+
+
+def do_nothing(_data: bytes) -> None:
+    """Add nothing."""

@@ -136,6 +136,31 @@ async def test_a_part_is_taken_and_the_rest_follows() -> None:
             assert not await other.receive_some()
 
 
+async def test_at_once_what_there_is_room_for_is_taken() -> None:
+    data = bytes(number % 251 for number in range(SHORT))
+    async with open_pair() as (plain, stream, other):
+        assert plain.send_at_once(b"abc") == 3
+        assert await read_exactly(other, 3) == b"abc"
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        sent = plain.send_at_once(data)
+        assert 0 < sent < SHORT
+        before = fill(stream)
+        assert plain.send_at_once(data) == 0
+        assert await read_exactly(other, sent + before) == data[:sent] + b"x" * before
+
+
+async def test_at_once_nothing_is_taken_of_a_broken_or_closed_socket() -> None:
+    async with open_pair() as (plain, stream, other):
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        await other.aclose()
+        for _ in range(2):
+            assert plain.send_at_once(b"a") == 0
+        with pytest.raises(trio.BrokenResourceError):
+            await plain.send_all(b"a")
+        await stream.aclose()
+        assert plain.send_at_once(b"a") == 0
+
+
 async def test_a_reset_is_a_broken_resource() -> None:
     async with open_pair() as (plain, _, other):
         other.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)

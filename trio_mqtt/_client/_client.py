@@ -223,6 +223,7 @@ class Client(MadeByOpenClient):
             sent.listener = outcome
             if not sending.accept_at_once(sent):
                 await sending.admit(sent)
+        sending.hasten()
         valve = sending.valve
         valve.begin()
         try:

@@ -1,9 +1,10 @@
 """One Network Connection at work: the stream, the tasks that read and write, and the alarm.
 
 Only the writer calls `send_all`, so no packet is ever torn by a cancelled publisher; whoever has
-something to send appends it to the connection's output and wakes the writer. Only the reader takes
-bytes from the stream. Each task turns its own failures into the one `loss` of the link, so that no
-exception group arises.
+something to send appends it to the connection's output and wakes the writer. What is short may go
+out before the writer has its turn, if that needs no waiting. Only the reader takes bytes from the
+stream. Each task turns its own failures into the one `loss` of the link, so that no exception group
+arises.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from trio_mqtt._errors import ConnectFailed, ConnectionLost, MQTTError, RemotePr
 from trio_mqtt._protocol.connection import in_order
 from trio_mqtt._protocol.exchanges import OutgoingMessage
 from trio_mqtt._protocol.sender import OUTPUT_HIGH_WATER
-from trio_mqtt._transports.plain_socket import without_detours
+from trio_mqtt._transports.plain_socket import PlainSocket, without_detours
 from trio_mqtt.packets import Auth, ConnAck, Disconnect, Properties
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ class Link:
         self.wake_writer: Wakeup = Wakeup()
         connection.output.on_ready = self.wake_writer
         self._stream = without_detours(stream)
+        self._may_hasten = False
         self._valve = valve
         self._ping_timeout = ping_timeout
         self._ack_timeout = ack_timeout
@@ -207,6 +209,24 @@ class Link:
         self.end(Disconnect(reason_code, Properties(reason_string=why and why[:200])))
         self._scope.deadline = trio.current_time() + _FAREWELL_TIMEOUT
 
+    def hasten(self) -> None:
+        """Send what is short before the writer has its turn, for a task that awaits the answer.
+
+        Only while the writer sleeps, so that no packet comes in the middle of another, and once
+        until it sleeps again: what many tasks have to send goes out together.
+        """
+        stream = self._stream
+        if not self._may_hasten or not isinstance(stream, PlainSocket):
+            return
+        self._may_hasten = False
+        output = self.connection.output
+        if 0 < output.ready <= _JOINED:
+            data = b"".join(output.take())
+            sent = stream.send_at_once(data)
+            self._last_sent = trio.current_time()
+            if sent < len(data):
+                output.put_back(data[sent:])  # for the writer, who can wait, or is told why not
+
     def _lose(self, error: MQTTError) -> None:
         if self.loss is None:
             self.loss = error
@@ -253,6 +273,7 @@ class Link:
                 event = events[number]
                 one: Event | None = None
                 if isinstance(event, list):
+                    self._may_hasten = False  # tasks that this wakes send what goes out together
                     count = take_run[event.__class__](event, start)
                     if not count:
                         one = event[start]
@@ -301,7 +322,11 @@ class Link:
                     self._scope.cancel()  # DISCONNECT is out
                     return
                 else:
-                    await self.wake_writer.sleep()
+                    self._may_hasten = True
+                    try:
+                        await self.wake_writer.sleep()
+                    finally:
+                        self._may_hasten = False
         except _GONE as error:
             message = f"the connection to {self.name} broke while writing: {_cause(error)}"
             self._broken = ConnectionLost(message)

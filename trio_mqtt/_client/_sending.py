@@ -37,6 +37,10 @@ _SWEEP_EVERY: Final = 1.0
 _GIVEN_UP: Final = MQTTError("the request was given up")
 
 
+def _nothing_to_hasten() -> None:
+    """There is no connection."""
+
+
 class Sending:
     """Admits messages and requests to the session, within its bounds.
 
@@ -54,6 +58,7 @@ class Sending:
         published: how many messages were admitted.
         expired: how many were dropped since they had expired.
         displaced: how many were dropped since others needed their place.
+        hasten: sends what was just accepted at once, if it can; see `Link.hasten`.
         is_closed: whether the client takes nothing any more; the caller's to set.
         make: checks and prepares a message; raises as `Client.publish` says.
         pacer: to be asked before a message is made.
@@ -89,6 +94,7 @@ class Sending:
         self._sweep_at = math.inf
         self._sweep_sooner = Wakeup()
         self.pacer: Pacer = Pacer()
+        self.hasten: Callable[[], None] = _nothing_to_hasten
         self._link: Link | None = None
         self._maker = MessageMaker(server, name)
         self.make: Make = self._maker.make
@@ -98,6 +104,7 @@ class Sending:
     def connected(self, link: Link, server: ServerInfo) -> None:
         """Send on this connection from now on; what it cannot send is given up."""
         self._link = link
+        self.hasten = link.hasten
         self._maker.serve(server, link.name)
         for message in self._session.messages():
             # After PUBREC the Server has it, and PUBREL alone is left to send.
@@ -124,6 +131,7 @@ class Sending:
     def disconnected(self) -> None:
         """There is no connection: messages wait in the session, at QoS 0 with their publishers."""
         self._link = None
+        self.hasten = _nothing_to_hasten
 
     @property
     def server_name(self) -> str:

@@ -148,6 +148,13 @@ class Output:
         self.size = self._held_size
         return chunks
 
+    def put_back(self, data: bytes) -> None:
+        """Return the end of what was taken, which was not sent; it comes before all else."""
+        if not self._chunks:
+            self.on_ready()
+        self._chunks.insert(0, data)
+        self.size += len(data)
+
     def take_unwritten(self) -> list[IncomingMessage]:
         """The messages whose acknowledgements nobody took; there is no way to send them now."""
         self._ask()

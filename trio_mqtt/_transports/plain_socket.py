@@ -72,6 +72,16 @@ class PlainSocket:
         if sent < size:
             await self._stream.send_all(memoryview(data)[sent:])
 
+    def send_at_once(self, data: bytes) -> int:
+        """Send as much of it as the system takes now; says how many bytes that were.
+
+        An error is none of this one's: `send_all` raises it for what is left.
+        """
+        try:
+            return os.write(self._number(), data)
+        except (OSError, trio.ClosedResourceError):
+            return 0
+
     def _number(self) -> int:
         """The file's; asked each time, since it may be another file's once this one is closed."""
         number = self._socket.fileno()
