@@ -21,11 +21,14 @@ from trio_mqtt.packets import (
     Disconnect,
     PacketReader,
     PingReq,
+    Properties,
     PubAck,
     PubComp,
     Publish,
     PubRec,
     PubRel,
+    SubAck,
+    Subscribe,
     encode,
 )
 
@@ -148,6 +151,38 @@ async def test_it_is_sent_so_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
                 await wait_all_tasks_blocked()
                 far.acknowledge(far.take())
         assert sends == [("publisher", 1)] * 3
+
+
+async def test_what_a_message_calls_for_is_sent_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with open_pair() as (client, far):
+        far.say(Publish("a", b""))
+        await wait_all_tasks_blocked()
+        sends = note_sends(monkeypatch)
+        async with trio.open_nursery() as nursery:
+            publish_each(client, nursery, 1)
+            await wait_all_tasks_blocked()
+            far.acknowledge(far.take())
+        assert sends == [("publisher", 1)]
+
+
+async def test_a_request_is_sent_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with open_pair() as (client, far):
+        sends = note_sends(monkeypatch)
+        for number in range(2):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(client.request, "a")
+                if not number:
+                    (subscribe,) = await far.read(1)
+                    assert isinstance(subscribe, Subscribe)
+                    far.say(SubAck(subscribe.packet_id, (ReasonCode.SUCCESS,)))
+                (request,) = await far.read(1)
+                assert isinstance(request, Publish)
+                told = request.properties
+                assert told.response_topic is not None
+                properties = Properties(correlation_data=told.correlation_data)
+                far.acknowledge([request])
+                far.say(Publish(told.response_topic, b"", properties=properties))
+        assert sends == [("writer", 1), ("publisher", 1), ("publisher", 1)]
 
 
 async def test_what_many_send_goes_out_together(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -273,7 +273,8 @@ class Link:
                 event = events[number]
                 one: Event | None = None
                 if isinstance(event, list):
-                    self._may_hasten = False  # tasks that this wakes send what goes out together
+                    if len(event) > 1:  # tasks that this wakes send what goes out together
+                        self._may_hasten = False
                     count = take_run[event.__class__](event, start)
                     if not count:
                         one = event[start]

@@ -237,6 +237,7 @@ class Requester:
             await self._subscribe(channel, published, server)
             if not self._sending.accept_at_once(published):
                 await self._sending.admit(published)
+            self._sending.hasten()
             await self._sending.await_answer(waiting.done)
         finally:
             self.waiting -= 1
