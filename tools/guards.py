@@ -580,10 +580,10 @@ GUARDS: Final = (
     Guard(
         "why the server ended the connection is read though writing fails",
         "_client/_link.py",
-        "            self._scope.deadline = trio.current_time() + _FAREWELL_TIMEOUT\n"
+        "        self._scope.deadline = trio.current_time() + _FAREWELL_TIMEOUT\n"
         "\n"
         "    async def _send(",
-        "            self._scope.cancel()\n\n    async def _send(",
+        "        self._scope.cancel()\n\n    async def _send(",
         "client/test_last_words.py::test_what_the_server_said_last_is_read_though_writing_fails",
     ),
     Guard(
@@ -603,9 +603,23 @@ GUARDS: Final = (
     Guard(
         "what a publisher could not send is left to the writer",
         "_client/_link.py",
-        "                output.put_back(data[sent:])",
-        "                pass",
+        "            output.put_back(data[sent:])",
+        "            pass",
         "client/test_hastening.py::test_what_finds_no_room_follows_in_its_place",
+    ),
+    Guard(
+        "a publisher sends nothing once the connection is given up",
+        "_client/_link.py",
+        " or self._scope.cancel_called:",
+        ":",
+        "client/test_hastening.py::test_nothing_is_sent_once_the_connection_is_given_up",
+    ),
+    Guard(
+        "why a publisher could not send is told",
+        "_client/_link.py",
+        "            self._cannot_write(error)\n            return",
+        "            return",
+        "client/test_hastening.py::test_why_it_could_not_be_sent_is_told",
     ),
     Guard(
         "what was put back comes first",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import struct
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -40,6 +41,10 @@ if TYPE_CHECKING:
     from trio_mqtt.packets import Packet
 
 LARGE: Final = 60_000
+LONG: Final = 70_000
+RESET: Final = struct.pack("ii", 1, 0)  # for SO_LINGER: on, 0 seconds
+ROUNDS: Final = 40
+CONNACK: Final = ConnAck()
 ENOUGH: Final = 1 << 20
 PATIENCE: Final = 10
 """How long what was sent may take, in seconds."""
@@ -76,10 +81,20 @@ class Far:
         self.say(*(PubAck(each.packet_id) for each in packets if isinstance(each, Publish)))
 
 
+def make_sockets(transport: str) -> tuple[socket.socket, socket.socket]:
+    if transport == "unix":
+        return socket.socketpair()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        near = socket.create_connection(listener.getsockname())
+        return near, listener.accept()[0]
+
+
 @asynccontextmanager
-async def open_pair(keep_alive: int = 60) -> AsyncGenerator[tuple[trio_mqtt.Client, Far]]:
+async def open_pair(
+    answer: Packet = CONNACK, *, transport: str = "unix", keep_alive: int = 60
+) -> AsyncGenerator[tuple[trio_mqtt.Client, Far]]:
     """A client that has connected, whose writer sleeps, and the other end of its socket."""
-    near, far_end = socket.socketpair()
+    near, far_end = make_sockets(transport)
     stream = trio.SocketStream(trio.socket.from_stdlib_socket(near))
 
     @asynccontextmanager
@@ -89,30 +104,34 @@ async def open_pair(keep_alive: int = 60) -> AsyncGenerator[tuple[trio_mqtt.Clie
 
     with far_end:
         far = Far(near, far_end)
-        far.say(ConnAck())
+        far.say(answer)
         async with open_once(connector=connect, keep_alive=keep_alive) as client:
             await wait_all_tasks_blocked()
-            assert len(far.take()) == 1
+            assert len(await far.read(1)) == 1
             yield client, far
 
 
 def note_sends(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-    """How the socket is written to, and how many PUBLISHes it is given so."""
+    """How the socket is written to, and how many packets are whole with that."""
     found: list[tuple[str, int]] = []
+    writing: list[PlainSocket] = []
+    reader = PacketReader(MQTT_5)
     at_once, send_all = PlainSocket.send_at_once, PlainSocket.send_all
 
     def note(name: str, data: bytes | memoryview) -> None:
-        reader = PacketReader(MQTT_5)
         reader.feed(data)
         found.append((name, len(reader.read_packets())))
 
-    def send_at_once(plain: PlainSocket, data: bytes) -> int:
-        note("publisher", data)
+    def send_at_once(plain: PlainSocket, data: bytes | memoryview) -> int:
+        if not writing:
+            note("publisher", data)
         return at_once(plain, data)
 
     async def send_all_of_it(plain: PlainSocket, data: bytes | memoryview) -> None:
         note("writer", data)
+        writing.append(plain)
         await send_all(plain, data)
+        writing.clear()
 
     monkeypatch.setattr(PlainSocket, "send_at_once", send_at_once)
     monkeypatch.setattr(PlainSocket, "send_all", send_all_of_it)
@@ -265,20 +284,83 @@ def topics_of(packets: list[Packet]) -> list[str]:
     return [packet.topic for packet in packets if isinstance(packet, Publish)]
 
 
-async def test_that_it_cannot_be_sent_is_told_by_the_writer() -> None:
-    with pytest.raises(trio_mqtt.ConnectionLost, match=r"broke while|closed the connection"):
-        async with open_pair() as (client, far):
+async def test_what_is_long_is_left_to_the_writer(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with open_pair() as (client, far), trio.open_nursery() as nursery:
+        sends = note_sends(monkeypatch)
+        nursery.start_soon(partial(client.publish, "a", bytes(LONG), qos=1))
+        far.acknowledge(await far.read(1))
+        assert {name for name, _ in sends} == {"writer"}
+
+
+async def test_what_has_to_wait_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = ConnAck(properties=Properties(receive_maximum=1))
+    async with open_pair(limit) as (client, far), trio.open_nursery() as nursery:
+        publish_each(client, nursery, 1)
+        await wait_all_tasks_blocked()
+        sends = note_sends(monkeypatch)
+        publish_each(client, nursery, 1)
+        await wait_all_tasks_blocked()
+        assert sends == []
+        for _ in range(2):
+            far.acknowledge(await far.read(1))
+
+
+@pytest.mark.parametrize("transport", ["unix", "tcp"])
+async def test_why_it_could_not_be_sent_is_told(transport: str) -> None:
+    with pytest.raises(trio_mqtt.ConnectionLost, match=r"broke while .*(pipe|reset)") as caught:
+        async with open_pair(transport=transport) as (client, far):
+            far.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
             far.socket.close()
             await client.publish("a", qos=1)
+    assert isinstance(caught.value.__cause__, trio.BrokenResourceError)
 
 
-async def test_why_the_server_ended_the_connection_is_read_though_it_cannot_be_sent() -> None:
+async def test_the_writer_does_not_try_again(mock_clock: MockClock) -> None:
+    async def publish() -> None:
+        with contextlib.suppress(trio_mqtt.ConnectionLost):
+            await client.publish("a", qos=1)
+
+    with pytest.raises(trio_mqtt.ConnectionLost, match="broke while writing"):
+        async with open_pair() as (client, far), trio.open_nursery() as nursery:
+            far.socket.shutdown(socket.SHUT_RD)
+            nursery.start_soon(publish)
+            await wait_all_tasks_blocked()
+            mock_clock.jump(0.6)
+            client.publish_nowait("b")
+            await wait_all_tasks_blocked()
+            mock_clock.jump(0.6)
+            await wait_all_tasks_blocked()
+            mock_clock.autojump_threshold = 0  # for the end
+            raise AssertionError("the reader goes on for more than a second")
+
+
+@pytest.mark.parametrize("transport", ["unix", "tcp"])
+async def test_why_the_server_ended_the_connection_is_read_though_it_cannot_be_sent(
+    transport: str,
+) -> None:
     with pytest.raises(trio_mqtt.ConnectionLost) as caught:
-        async with open_pair() as (client, far):
+        async with open_pair(transport=transport) as (client, far):
             far.say(Disconnect(ReasonCode.SESSION_TAKEN_OVER))
             far.socket.close()
             await client.publish("a", qos=1)
     assert caught.value.reason_code is ReasonCode.SESSION_TAKEN_OVER
+
+
+async def test_nothing_is_sent_once_the_connection_is_given_up() -> None:
+    times = 0
+    for _ in range(ROUNDS):
+        with pytest.raises(trio_mqtt.ConnectionLost):
+            async with open_pair() as (client, far):
+                link = client._sending._link
+                far.say(Disconnect(ReasonCode.SERVER_SHUTTING_DOWN))
+                await trio.lowlevel.checkpoint()  # with luck the reader has its turn before
+                is_known = link is not None and link.loss is not None
+                try:
+                    await client.publish("a", qos=1)
+                finally:
+                    times += is_known
+                    assert not is_known or far.take() == []
+    assert times
 
 
 async def test_it_counts_as_a_sign_of_life(mock_clock: MockClock) -> None:

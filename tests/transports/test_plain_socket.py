@@ -149,16 +149,18 @@ async def test_at_once_what_there_is_room_for_is_taken() -> None:
         assert await read_exactly(other, sent + before) == data[:sent] + b"x" * before
 
 
-async def test_at_once_nothing_is_taken_of_a_broken_or_closed_socket() -> None:
+async def test_at_once_it_is_told_that_the_socket_is_broken_or_closed() -> None:
     async with open_pair() as (plain, stream, other):
         other.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         await other.aclose()
-        for _ in range(2):
-            assert plain.send_at_once(b"a") == 0
-        with pytest.raises(trio.BrokenResourceError):
-            await plain.send_all(b"a")
+        await trio.lowlevel.wait_readable(stream.socket)  # it has heard of that
+        with pytest.raises(trio.BrokenResourceError, match="reset"):
+            plain.send_at_once(b"a")
+        with pytest.raises(trio.BrokenResourceError, match="pipe"):
+            plain.send_at_once(b"a")
         await stream.aclose()
-        assert plain.send_at_once(b"a") == 0
+        with pytest.raises(trio.ClosedResourceError):
+            plain.send_at_once(b"a")
 
 
 async def test_a_reset_is_a_broken_resource() -> None:

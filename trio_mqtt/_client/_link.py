@@ -108,7 +108,7 @@ class Link:
         self._takers = takers
         self._progress = progress
         self._scope = trio.CancelScope()
-        self._broken: ConnectionLost | None = None  # what the writer says
+        self._broken: ConnectionLost | None = None  # why no more can be written
         self._last_sent = self._last_received = trio.current_time()
         self._heard = False
         self._pinged = -math.inf
@@ -220,12 +220,19 @@ class Link:
             return
         self._may_hasten = False
         output = self.connection.output
-        if 0 < output.ready <= _JOINED:
-            data = b"".join(output.take())
+        # Where more waits, others may wait for room, whom the writer wakes.
+        if not output.ready or output.size > _JOINED or self._scope.cancel_called:
+            return
+        data = b"".join(output.take())
+        try:
             sent = stream.send_at_once(data)
+        except _GONE as error:
+            self._cannot_write(error)
+            return
+        if sent:
             self._last_sent = trio.current_time()
-            if sent < len(data):
-                output.put_back(data[sent:])  # for the writer, who can wait, or is told why not
+        if sent < len(data):
+            output.put_back(data[sent:])  # for the writer, who can wait
 
     def _lose(self, error: MQTTError) -> None:
         if self.loss is None:
@@ -306,7 +313,7 @@ class Link:
     async def _write(self) -> None:
         output = self.connection.output
         try:
-            while True:
+            while self._broken is None:
                 if size := output.ready:
                     was_full = output.size >= OUTPUT_HIGH_WATER
                     chunks = output.take()
@@ -329,11 +336,14 @@ class Link:
                     finally:
                         self._may_hasten = False
         except _GONE as error:
-            message = f"the connection to {self.name} broke while writing: {_cause(error)}"
-            self._broken = ConnectionLost(message)
-            self._broken.__cause__ = error
-            # The Server may have said before why it ended the connection: the reader comes to it.
-            self._scope.deadline = trio.current_time() + _FAREWELL_TIMEOUT
+            self._cannot_write(error)
+
+    def _cannot_write(self, error: Exception) -> None:
+        message = f"the connection to {self.name} broke while writing: {_cause(error)}"
+        self._broken = ConnectionLost(message)
+        self._broken.__cause__ = error
+        # The Server may have said before why it ended the connection: the reader comes to it.
+        self._scope.deadline = trio.current_time() + _FAREWELL_TIMEOUT
 
     async def _send(self, chunks: list[bytes]) -> None:
         """Send chunks with as few calls as is possible without copying large ones."""

@@ -61,26 +61,23 @@ class PlainSocket:
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         size = len(data)
-        sent = 0
-        if size <= _AT_ONCE:
-            try:
-                sent = os.write(self._number(), data)
-            except BlockingIOError:
-                pass  # there is no room
-            except OSError as error:
-                raise _failed(error) from error
+        sent = self.send_at_once(data) if size <= _AT_ONCE else 0
         if sent < size:
             await self._stream.send_all(memoryview(data)[sent:])
 
-    def send_at_once(self, data: bytes) -> int:
+    def send_at_once(self, data: bytes | memoryview) -> int:
         """Send as much of it as the system takes now; says how many bytes that were.
 
-        An error is none of this one's: `send_all` raises it for what is left.
+        Raises:
+            trio.BrokenResourceError: the connection is broken; the system tells why but once.
+            trio.ClosedResourceError: the stream is closed.
         """
         try:
             return os.write(self._number(), data)
-        except (OSError, trio.ClosedResourceError):
-            return 0
+        except BlockingIOError:
+            return 0  # there is no room
+        except OSError as error:
+            raise _failed(error) from error
 
     def _number(self) -> int:
         """The file's; asked each time, since it may be another file's once this one is closed."""
