@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
+import sys
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
     from trio_mqtt.packets import Packet
 
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="a socket is no file there")
 LARGE: Final = 60_000
 LONG: Final = 70_000
 RESET: Final = struct.pack("ii", 1, 0)  # for SO_LINGER: on, 0 seconds
