@@ -208,14 +208,19 @@ class Buffer:
             self.loose_bytes -= len(message.payload) + OVERHEAD
         else:
             return None
+        if self.blocking or self.stalled:
+            self.note_taken()
+        return message
+
+    def note_taken(self) -> None:
+        """Let the reader go on if there is room enough now, and see that somebody takes them."""
         if self.blocking:
             # Not for every place that gets free: stopping and going on has its price.
-            if len(loose) <= self._half and self.is_half_empty:
+            if len(self._loose) <= self._half and self.is_half_empty:
                 self.blocking = False
                 self._on_room(self)
         elif self.stalled:
             self.stalled = False
-        return message
 
     def windowed(self) -> list[Message]:
         """The messages that are to be acknowledged, in order; they stay here."""

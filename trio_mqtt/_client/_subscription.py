@@ -14,7 +14,7 @@ import attrs
 import trio
 from trio.lowlevel import checkpoint, checkpoint_if_cancelled, current_task, enable_ki_protection
 
-from trio_mqtt._client._buffer import Buffer, Overflow
+from trio_mqtt._client._buffer import OVERHEAD, Buffer, Overflow
 from trio_mqtt._client._misuse import OnlyAsync
 from trio_mqtt._client._outgoing import own_instance
 from trio_mqtt._enums import ReasonCode
@@ -371,9 +371,15 @@ class _Loop:
             await checkpoint()
             self._calls = 0
             self._deadline = perf_counter() + _MOST_SECONDS
-        message = buffer.take() or await subscription._wait()
-        if self._settles and message.qos:
-            self._in_hand = message
+        if buffer._windowed or not (loose := buffer._loose):
+            message = buffer.take() or await subscription._wait()
+            if self._settles and message.qos:
+                self._in_hand = message
+            return message
+        message = loose.popleft()  # as `Buffer.take` does
+        buffer.loose_bytes -= len(message.payload) + OVERHEAD
+        if (buffer.blocking and len(loose) <= buffer._half) or buffer.stalled:
+            buffer.note_taken()
         return message
 
     def keep_pace(self, earlier: _Loop) -> None:
