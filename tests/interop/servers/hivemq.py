@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from zipfile import ZipFile
 
+import trio
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.serialization import (
@@ -25,6 +26,7 @@ from tests.interop.servers.kind import (
     PROTOCOLS,
     TRANSPORTS,
     USERNAME,
+    Deviation,
     Running,
     ServerKind,
     by_transport,
@@ -154,4 +156,14 @@ HIVEMQ: Final = ServerKind(
     install=_install,
     is_installed=_is_installed,
     run=_run,
+    deviations=(
+        Deviation(
+            check="shared",
+            reason="It may send as many messages as its window has, and then none of those that "
+            "wait for a shared subscription, though all were acknowledged (its issue 558).",
+            error=trio.TooSlowError,
+            when="sometimes",
+            limit=10,
+        ),
+    ),
 )
