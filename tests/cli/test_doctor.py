@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import struct
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -21,6 +20,7 @@ from trio_mqtt._cli.diagnosis.target import Target
 from trio_mqtt._transports.url import parse_url
 from trio_mqtt.packets import ConnAck, Connect, Properties, encode
 from trio_mqtt.testing import Server, ServerLimits, open_server
+from trio_mqtt.testing._memory import reset_stream
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -331,8 +331,7 @@ async def test_a_server_that_closes_instead() -> None:
 async def test_a_server_that_breaks_the_connection() -> None:
     async def serve(stream: trio.SocketStream) -> None:
         await stream.receive_some()
-        stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        stream.socket.close()
+        await reset_stream(stream)
 
     async with listen(serve) as port:
         found = await examine(f"mqtt://127.0.0.1:{port}")

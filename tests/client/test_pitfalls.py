@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import ast
-import socket
-import struct
 import threading
 from contextlib import suppress
 from functools import partial
@@ -74,6 +72,7 @@ from trio_mqtt.testing import (
     WaitFor,
     open_server,
 )
+from trio_mqtt.testing._memory import reset_stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -963,8 +962,7 @@ async def test_a_tcp_reset_is_noticed(protocol: Protocol) -> None:
         await stream.receive_some()
         await stream.send_all(encode(ConnAck(), protocol))
         await stream.receive_some()
-        stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        await stream.aclose()
+        await reset_stream(stream)
 
     with trio.fail_after(PATIENCE):
         async with trio.open_nursery() as nursery:

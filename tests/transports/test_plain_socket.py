@@ -6,7 +6,6 @@ import contextlib
 import errno
 import os
 import socket
-import struct
 import sys
 from typing import TYPE_CHECKING, Final
 
@@ -16,6 +15,7 @@ import trio.testing
 
 from tests.transports.support import read_exactly
 from trio_mqtt._transports.plain_socket import PlainSocket, without_detours
+from trio_mqtt.testing._memory import reset_stream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 SHORT: Final = 64 * 1024
 LONG: Final = 8 * 1024 * 1024
-RESET: Final = struct.pack("ii", 1, 0)  # for SO_LINGER: on, 0 seconds
 
 
 @contextlib.asynccontextmanager
@@ -151,8 +150,7 @@ async def test_at_once_what_there_is_room_for_is_taken() -> None:
 
 async def test_at_once_it_is_told_that_the_socket_is_broken_or_closed() -> None:
     async with open_pair() as (plain, stream, other):
-        other.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-        await other.aclose()
+        await reset_stream(other)
         await trio.lowlevel.wait_readable(stream.socket)  # it has heard of that
         with pytest.raises(trio.BrokenResourceError, match="reset"):
             plain.send_at_once(b"a")
@@ -165,8 +163,7 @@ async def test_at_once_it_is_told_that_the_socket_is_broken_or_closed() -> None:
 
 async def test_a_reset_is_a_broken_resource() -> None:
     async with open_pair() as (plain, _, other):
-        other.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-        await other.aclose()
+        await reset_stream(other)
         with pytest.raises(trio.BrokenResourceError, match="reset") as caught:
             await plain.receive_some()
         assert isinstance(caught.value.__cause__, ConnectionResetError)
