@@ -114,6 +114,7 @@ bench-many: $(VENV)/.bench  ## 10,000 idle clients, a million messages, payloads
 	$(BIN)/python -m benchmarks.idle
 	$(BIN)/python -m benchmarks.flat
 	$(BIN)/python -m benchmarks.memory
+	$(BIN)/python -m benchmarks.bound
 
 bench-instructions: $(VENV)/.bench valgrind  ## instructions a message, beside what is stored
 	$(BIN)/python -m benchmarks.instructions

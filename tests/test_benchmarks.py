@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import mqtt5
 import pytest
+import trio
 
 from benchmarks import __main__ as command
-from benchmarks import aliases, codec, report, targets
+from benchmarks import aliases, bound, codec, report, targets
 from benchmarks.clients import BARE, CLIENTS, CPU
 from benchmarks.jobs import PAYLOAD_SIZE, Job
 from benchmarks.processes import RunFailed, run_module
@@ -23,6 +24,7 @@ from trio_mqtt import MQTT_5
 from trio_mqtt.packets import PubAck, Publish, encode
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
 OURS = next(iter(CLIENTS))
@@ -163,3 +165,15 @@ def test_splitter_finds_every_packet_in_any_chunks(chunk: int) -> None:
     expected = b"".join(encode(PubAck(number), MQTT_5) for number in range(1, 71))
     assert answers == expected * 2
     assert [run.answer(PUBREC) for run in runs if run.size == len(large)] == [b"\x50\x02\x00\x05"]
+
+
+def test_what_the_bare_loop_has_to_add(capsys: pytest.CaptureFixture[str]) -> None:
+    assert bound.main(["--messages", "2001", "--rounds", "1"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[1] for line in printed[2:]] == list(bound.STEPS)
+
+
+@pytest.mark.parametrize("step", bound.STEPS.values(), ids=list(bound.STEPS))
+def test_each_step_takes_all_messages(step: Callable[[Sequence[bytes]], Awaitable[int]]) -> None:
+    packet = encode(Publish("a/b", b"payload"), MQTT_5)
+    assert trio.run(step, [packet * 100, packet, packet * 30]) == 131

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from benchmarks.clients import Work
     from benchmarks.jobs import Job
 
-_MOST_CALLS: Final = 64
+MOST_CALLS: Final = 64
 
 
 @attrs.define(eq=False)
-class _Message:
+class Message:
     """The fields of a PUBLISH."""
 
     topic: str
@@ -44,7 +44,7 @@ class _Messages:
     def __init__(self, stream: trio.SocketStream, rest: bytes) -> None:
         self._stream = stream
         self._rest = rest
-        self._arrived: deque[_Message] = deque()
+        self._arrived: deque[Message] = deque()
         self._some = trio.lowlevel.ParkingLot()
         self._none = trio.lowlevel.ParkingLot()
         self._calls = 0
@@ -55,7 +55,7 @@ class _Messages:
         while True:
             pairs, position = parse(data)
             self._arrived += [
-                _Message(topic, payload, 0, False, False, 0, b"")  # noqa: FBT003 - faster so
+                Message(topic, payload, 0, False, False, 0, b"")  # noqa: FBT003 - faster so
                 for topic, payload in pairs
             ]
             self._some.unpark_all()
@@ -66,9 +66,9 @@ class _Messages:
     def __aiter__(self) -> _Messages:
         return self
 
-    async def __anext__(self) -> _Message:
+    async def __anext__(self) -> Message:
         self._calls += 1
-        if self._calls < _MOST_CALLS:
+        if self._calls < MOST_CALLS:
             await checkpoint_if_cancelled()
         else:
             await checkpoint()
