@@ -174,6 +174,19 @@ def test_short_acknowledgements_are_read(first: str, name: str, code: str) -> No
 @pytest.mark.parametrize(
     ("first", "name"),
     [
+        pytest.param(first, name, id=name, marks=pytest.mark.statement(success))
+        for success, _, first, name, _ in map(str.split, SHORT.strip().splitlines())
+    ],
+)
+def test_short_acknowledgements_are_read_among_others(first: str, name: str) -> None:
+    reader = p.PacketReader()
+    reader.feed(bytes.fromhex(f"D0 00 {first} 02 0007 D0 00"))
+    assert reader.read_packets() == [p.PingResp(), CLASSES[name](7), p.PingResp()]
+
+
+@pytest.mark.parametrize(
+    ("first", "name"),
+    [
         pytest.param(first, name, id=name, marks=pytest.mark.statement(statement))
         for statement, first, name in (
             ("U-3.4.2.1-2", "40", "PUBACK"),

@@ -126,10 +126,12 @@ async def test_what_is_marked_as_text_is_utf_8() -> None:
         with pytest.raises(trio_mqtt.LocalProtocolError, match="UTF-8"):
             await client.publish("t", "\ud800")
         await client.publish("t", "\u20ac", qos=1)
-        await client.publish("t", b"\xff", qos=1)
+        for qos in (0, 1):
+            for topic in ("t", f"another/{qos}"):  # known to the client, and not
+                await client.publish(topic, b"\xff", qos=qos)
         sent = received(server, p.Publish)
-    assert [each.payload for each in sent] == [b"\xe2\x82\xac", b"\xff"]
-    assert [each.properties.payload_format_indicator for each in sent] == [1, None]
+    assert [each.payload for each in sent] == [b"\xe2\x82\xac"] + [b"\xff"] * 4
+    assert [each.properties.payload_format_indicator for each in sent] == [1] + [None] * 4
 
 
 @pytest.mark.statement("MQTT-3.3.4-6")
