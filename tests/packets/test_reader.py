@@ -26,6 +26,13 @@ def test_a_length_ends_where_it_ends_although_the_body_looks_like_more_of_it() -
     assert refused(bytes.fromhex("E0 81 00 80")) == malformed("MQTT-1.5.5-1")
 
 
+@pytest.mark.parametrize("count", range(120, 130))
+def test_a_length_of_one_byte_is_not_taken_for_two(count: int) -> None:
+    """The body begins with a byte that could end a longer length."""
+    packet = p.SubAck(0x0102, (ReasonCode.SUCCESS,) * count)
+    assert read_all(p.encode(packet, MQTT_5)) == [packet]
+
+
 def test_the_version_of_a_connection_does_not_change() -> None:
     """What was remembered of one version must never be taken for another's."""
     connects = {protocol: p.encode(p.Connect("c"), protocol) for protocol in (MQTT_3_1_1, MQTT_5)}
@@ -253,6 +260,19 @@ def test_what_is_wrong_with_one_that_comes_alone(
     with pytest.raises(RemoteProtocolError) as caught:
         reader.read_packets()
     assert caught.value.statement == statement
+
+
+@pytest.mark.parametrize("end", ["", " 00", " 80 00"], ids=["short", "code", "properties"])
+def test_what_is_wrong_with_one_in_a_row(end: str) -> None:
+    """A Packet Identifier of 0, with those in front of it and behind it the same but for theirs."""
+    size = 2 + len(bytes.fromhex(end))
+    reader = p.PacketReader(MQTT_5)
+    row = [f"40 0{size} 00 0{number}{end}" for number in (1, 2, 0, 3)]
+    reader.feed(bytes.fromhex(" ".join(row)))
+    code = ReasonCode.UNSPECIFIED_ERROR if "80" in end else ReasonCode.SUCCESS
+    assert reader.read_packets() == [p.PubAck(1, code), p.PubAck(2, code)]
+    with pytest.raises(RemoteProtocolError, match="the Packet Identifier is 0"):
+        reader.read_packets()
 
 
 def test_one_that_says_more_is_not_there_with_four_bytes() -> None:

@@ -32,6 +32,11 @@ def test_connack_in_pieces(protocol: Protocol, reason: str, size: int) -> None:
     assert wire.connection.server.protocol is protocol
 
 
+def test_what_is_assumed_is_what_a_server_means_that_says_nothing() -> None:
+    wire = Wire(connect=Connect("c", keep_alive=0))
+    assert wire.connection.server == ServerInfo(protocol=MQTT_5, client_id="c")
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
 @pytest.mark.parametrize("code", range(1, 6))
 def test_connack_of_3_1_1_to_a_connect_of_5(size: int, code: int) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,7 +14,7 @@ from trio_mqtt._protocol.exchanges import IncomingMessage
 from trio_mqtt._protocol.output import Output
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 Step = tuple[str, int]
 steps = st.lists(
@@ -118,6 +119,34 @@ def test_what_is_put_back_comes_first(steps: list[Step]) -> None:
         output.put_back(taken[part:])
         assert output.ready == before + len(taken[part:])
     assert sent + b"".join(output.take()) == expected
+
+
+WAYS: Final[Mapping[str, Callable[[Output], object]]] = {
+    "append": lambda output: output.append(b"a"),
+    "append ahead": lambda output: output.append_ahead(b"a"),
+    "ask for more": lambda output: output.ask_for_more(lambda: output.append(b"a")),
+    "put back": lambda output: output.put_back(b"a"),
+    "commit": lambda output: output.commit(1),
+}
+
+
+@pytest.mark.parametrize("second", WAYS)
+@pytest.mark.parametrize("first", WAYS)
+def test_it_is_told_once_that_there_is_something_to_send(first: str, second: str) -> None:
+    output = Output()
+    told: list[str] = []
+    output.on_ready = lambda: told.append("ready")
+    if "commit" in {first, second}:
+        output.append(b"b", after=1)
+        assert told == []
+    WAYS[first](output)
+    if first != "ask for more":  # what is asked for tells again
+        WAYS[second](output)
+    assert told == ["ready"]
+    output.take()
+    told.clear()
+    output.append_ahead(b"a")
+    assert told == ["ready"]
 
 
 def do_nothing(_data: bytes) -> None:

@@ -239,6 +239,18 @@ def test_acknowledgements_are_written_as_one(qos: int) -> None:
         assert [len(chunk) for chunk in wire.connection.output.take()] == [32]
 
 
+@pytest.mark.parametrize(("qos", "kind"), [(1, PubAck), (2, PubRec)])
+def test_acknowledgements_in_front_of_one_that_refuses(
+    qos: int, kind: type[PubAck | PubRec]
+) -> None:
+    """All are due at once, as the first was settled last."""
+    wire = Wire()
+    codes = dict.fromkeys(range(1, 6), ReasonCode.SUCCESS) | {3: ReasonCode.QUOTA_EXCEEDED}
+    for message in reversed(wire.receive(*[publish(number, qos) for number in codes])):
+        wire.connection.receiver.settle(message, codes[message.packet_id])
+    assert wire.sent() == [kind(number, code) for number, code in codes.items()]
+
+
 def test_what_cannot_leave_wakes_nobody() -> None:
     wire = Wire()
     ready: list[None] = []

@@ -483,6 +483,19 @@ def test_a_detached_session_has_copies_of_its_own() -> None:
     assert names(again.sent()) == ["Publish 1!", "Publish 2!", "Publish 4"]
 
 
+def test_what_was_prepared_is_sent_once_in_a_new_session() -> None:
+    session = SessionState(Journal())
+    messages = [outgoing(1) for _ in range(3)]
+    for message in messages[:2]:
+        session.accept(message)
+    session.prepare_ahead(10)
+    session.accept(messages[2])
+    assert (len(session.prepared), len(session.queue)) == (2, 1)
+    assert session.start_anew("republish") == []
+    assert [*session.waiting_messages()] == messages
+    assert session.waiting == session.unfinished == 3
+
+
 def test_what_was_prepared_stays_prepared_when_detached() -> None:
     session = SessionState(Journal())
     messages = [outgoing(1) for _ in range(2)]

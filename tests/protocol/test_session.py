@@ -47,6 +47,7 @@ def test_accepted_messages_wait_for_the_connection() -> None:
     for message in messages:
         session.accept(message)
     session.requests.append(subscribe())
+    assert [message.sequence for message in messages] == [0, 0]  # nothing keeps a journal
     wire = Wire(connack=None, session=session)
     assert wire.connection.sender.quota == 0
     assert wire.connection.sender.pump() == 0
