@@ -412,9 +412,8 @@ GUARDS: Final = (
     Guard(
         "a PUBREL of an earlier connection leaves no place in the window behind",
         "_protocol/sender.py",
-        "            self._outside.add(message.packet_id)\n"
-        "            if message.failure is not None:\n",
-        "            if message.failure is not None:\n",
+        "            self._outside.add(message.packet_id)\n",
+        "",
         RESUMING + "test_a_pubrel_frees_no_place_that_it_did_not_have",
     ),
     Guard(

@@ -178,6 +178,15 @@ def test_they_are_taken_together(qos: int, kind: type[PubAck | PubRec]) -> None:
     assert (taken, list(over)) == (0, [])
 
 
+@pytest.mark.parametrize("code", [ReasonCode.SUCCESS, *_CODES[PubAck]])
+def test_a_run_says_whether_its_messages_were_accepted(code: ReasonCode) -> None:
+    wire = Wire()
+    messages = [wire.publish(1) for _ in range(3)]
+    run = AcknowledgementRun(PubAck(1, code), [message.packet_id for message in messages])
+    _, over = wire.connection.sender.on_acknowledgements(run)
+    assert over.is_accepted is not code.is_failure
+
+
 def test_where_none_is_taken_there_is_nothing_to_send() -> None:
     wire = Wire()
     wire.publish(2)

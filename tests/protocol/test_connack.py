@@ -8,7 +8,9 @@ import pytest
 from tests.protocol.support import Wire, outgoing, publish
 from trio_mqtt._enums import MQTT_3_1, MQTT_3_1_1, MQTT_5, PacketType, Protocol, QoS, ReasonCode
 from trio_mqtt._errors import RemoteProtocolError
+from trio_mqtt._protocol.connection import Connection
 from trio_mqtt._protocol.server_info import ServerInfo
+from trio_mqtt._protocol.session import SessionState
 from trio_mqtt.packets import PROPERTY_TABLE, ConnAck, Connect, Properties, encode
 from trio_mqtt.packets._tables import RETURN_CODES
 
@@ -137,6 +139,30 @@ def test_what_is_no_connack(data: bytes, size: int) -> None:
         for start in range(0, len(data), size):
             wire.feed_bytes(data[start : start + size])
     assert wire.connection.server is None
+
+
+@pytest.mark.parametrize("unheard", [False, True])
+@pytest.mark.parametrize("clean_start", [False, True])
+@pytest.mark.parametrize("present", [False, True])
+@pytest.mark.parametrize("protocol", Protocol)
+def test_whether_the_session_may_be_another_one(
+    protocol: Protocol, *, present: bool, clean_start: bool, unheard: bool
+) -> None:
+    """MQTT 3.1 does not say whether it is present; an answer that was lost may have begun it."""
+    if present and (clean_start or protocol is MQTT_3_1):
+        return  # no Server says that
+    connect = Connect("c", clean_start=clean_start)
+    connection = Connection(
+        SessionState(), connect, protocol, receive_maximum=10, hold=True, unheard=unheard
+    )
+    connection.receive_data(encode(ConnAck(session_present=present), protocol))
+    assert len(connection.next_events()) == 1
+    no_word = protocol is MQTT_3_1 and not clean_start
+    assert connection.resumed is (present or no_word)
+    assert connection.unsure is (no_word or (present and unheard))
+    connection.session.accept(outgoing(1, protocol=protocol))
+    is_held = connection.unsure or not connection.resumed
+    assert connection.sender.pump() == (0 if is_held else 1)
 
 
 # -- what the Server granted -------------------------------------------------------------------

@@ -121,6 +121,14 @@ def test_what_is_put_back_comes_first(steps: list[Step]) -> None:
     assert sent + b"".join(output.take()) == expected
 
 
+def test_what_is_asked_for_stands_before_what_was_added_later() -> None:
+    output = Output()
+    output.append(b"1")
+    output.ask_for_more(lambda: output.append(b"2"))
+    output.append(b"3")
+    assert b"".join(output.take()) == b"123"
+
+
 WAYS: Final[Mapping[str, Callable[[Output], object]]] = {
     "append": lambda output: output.append(b"a"),
     "append ahead": lambda output: output.append_ahead(b"a"),

@@ -450,6 +450,23 @@ def test_what_is_given_up_after_that_keeps_its_identifier(qos: int) -> None:
     assert (session.given_up, session.unfinished) == (0, 2)
 
 
+def test_a_pubrel_is_sent_again_although_the_message_was_given_up() -> None:
+    """PUBREC came all the same, so that the Server has it, and waits for the PUBREL."""
+    wire = Wire()
+    message, other = wire.publish(2), wire.publish(2)
+    wire.session.give_up(message, FAILURE)
+    assert wire.feed(PubRec(1), PubRec(2)) == []
+    wire.connection.end()
+    again = resumed(wire.session)
+    assert names(again.sent()) == ["PubRel 1", "PubRel 2"]
+    assert not again.connection.sender.is_repeating
+    place, last = again.feed(PubComp(1), PubComp(2))
+    assert isinstance(place, OutgoingMessage)
+    assert (place.packet_id, place.failure) == (1, FAILURE)
+    assert last is other
+    assert (wire.session.given_up, wire.session.unfinished) == (0, 0)
+
+
 def test_what_is_given_up_while_it_waits_to_be_sent_again_is_not() -> None:
     wire = Wire()
     wire.publish(1)

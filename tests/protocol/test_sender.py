@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import attrs
 import pytest
 
 from tests.protocol.support import Wire, outgoing, subscribe, unsubscribe
@@ -35,6 +36,22 @@ GRANTED = ReasonCode.GRANTED_QOS_0
 
 def name_of(packet: Packet) -> str:
     return type(packet).__name__.upper()
+
+
+# -- PUBLISH -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("qos", [0, 1, 2])
+@pytest.mark.parametrize("retain", [False, True])
+def test_retain_is_sent(qos: int, *, retain: bool) -> None:
+    wire = Wire()
+    message = attrs.evolve(outgoing(qos), retain=retain)
+    if qos:
+        wire.session.accept(message)
+        wire.connection.sender.pump()
+    else:
+        wire.connection.sender.send(message)
+    assert wire.sent() == [Publish("t", b"", qos, retain, packet_id=1 if qos else 0)]
 
 
 # -- SUBSCRIBE and UNSUBSCRIBE -----------------------------------------------------------------

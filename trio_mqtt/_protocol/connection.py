@@ -150,7 +150,6 @@ class Connection:
         self._hold = hold
         self._unheard = unheard
         self._use_topic_aliases = use_topic_aliases
-        self._message_type = message_type
         self._reader = PacketReader(
             protocol, maximum_packet_size=limits.maximum_packet_size, publish_type=message_type
         )

@@ -146,11 +146,9 @@ class Sender:
             if message.state is SenderState.IDLE:
                 continue
             self._outside.add(message.packet_id)
-            if message.failure is not None:
-                continue
             if message.state is SenderState.AWAITING_PUBCOMP:
-                releases.append(message)
-            else:
+                releases.append(message)  # although it may have been given up: the peer has it
+            elif message.failure is None:
                 self._again.append(message)  # MQTT-4.6.0-1
         for message in sorted(releases, key=lambda each: each.released):  # MQTT-4.6.0-4
             self._append_pubrel(message.packet_id, ReasonCode.SUCCESS, message.stored_in)
