@@ -275,6 +275,36 @@ def test_what_is_wrong_with_one_in_a_row(end: str) -> None:
         reader.read_packets()
 
 
+@pytest.mark.parametrize(("first", "packet_class"), [("40", p.PubAck), ("50", p.PubRec)])
+@pytest.mark.parametrize("length", [3, 4], ids=["code", "properties"])
+def test_those_in_a_row_that_say_something_else(
+    first: str, packet_class: type[p.PubAck | p.PubRec], length: int
+) -> None:
+    """All take as many bytes; what differs, beside the Packet Identifiers, is the Reason Code."""
+    codes = [0x10, 0x97, 0x97, 0x10, 0x00, 0x97]
+    end = "00" * (length - 3)
+    row = [
+        f"{first} 0{length} 000{number} {code:02x} {end}" for number, code in enumerate(codes, 1)
+    ]
+    packets = [packet_class(number, ReasonCode(code)) for number, code in enumerate(codes, 1)]
+    assert read_all(bytes.fromhex(" ".join(row))) == packets
+
+
+@pytest.mark.parametrize("length", [2, 3, 4], ids=["short", "code", "properties"])
+def test_a_row_that_comes_in_two_parts(length: int) -> None:
+    end = "97 00"[: 3 * length - 6]
+    row = bytes.fromhex(" ".join(f"40 0{length} 000{number} {end}" for number in range(1, 5)))
+    before = b"\xd0\0" * 4
+    data = before + row
+    for cut in range(len(before), len(data)):
+        reader = p.PacketReader(MQTT_5)
+        reader.feed(data[:cut])
+        found = reader.read_packets()
+        assert len(found) == 4 + (cut - len(before)) // (2 + length)
+        reader.feed(data[cut:])
+        assert [*found, *reader.read_packets()] == read_all(data)
+
+
 def test_one_that_says_more_is_not_there_with_four_bytes() -> None:
     reader = p.PacketReader(MQTT_5)
     reader.feed(b"\x40\x03\0\1")

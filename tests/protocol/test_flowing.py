@@ -129,6 +129,14 @@ def test_what_is_asked_for_stands_before_what_was_added_later() -> None:
     assert b"".join(output.take()) == b"123"
 
 
+def test_what_is_asked_for_was_not_written_either() -> None:
+    output = Output()
+    settled = IncomingMessage("t", b"", QoS.AT_LEAST_ONCE, packet_id=1)
+    output.ask_for_more(lambda: output.append(b"1", 0, settled))
+    assert output.take_unwritten() == [settled]
+    assert output.size == 0
+
+
 WAYS: Final[Mapping[str, Callable[[Output], object]]] = {
     "append": lambda output: output.append(b"a"),
     "append ahead": lambda output: output.append_ahead(b"a"),
