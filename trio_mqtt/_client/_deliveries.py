@@ -330,8 +330,7 @@ class Deliveries:
         if original._stored:
             return {(UNCLAIMED, original._stored): None}
         receiver = self._receiver
-        durable = original.qos == QoS.EXACTLY_ONCE and receiver is not None
-        if receiver is None or not durable or not receiver.expects(original):
+        if original.qos != QoS.EXACTLY_ONCE or receiver is None or not receiver.expects(original):
             return {}
         return {(RECEIVED, original.packet_id): b""}
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING, Final
+from weakref import WeakSet
 
 import trio
 from trio.lowlevel import enable_ki_protection
@@ -56,17 +57,26 @@ class HeldWatch:
 
     @enable_ki_protection
     async def _run(self) -> None:
-        seen: set[object] = set()
-        told: set[object] = set()
-        while oldest := self._oldest():
-            for message in oldest:
-                if message in seen and message not in told:
-                    told.add(message)
-                    self._tell(message)
-            told.intersection_update(oldest)
-            seen = set(oldest)
+        # They may be large, and are settled sooner or later while this sleeps.
+        seen: WeakSet[Message] = WeakSet()
+        told: WeakSet[Message] = WeakSet()
+        goes_on = self._look(seen, told)
+        while goes_on:
             await trio.sleep(LONG)
+            goes_on = self._look(seen, told)
         self.running = False
+
+    def _look(self, seen: WeakSet[Message], told: WeakSet[Message]) -> bool:
+        """Tell of those that were seen the last time; whether there is something to watch."""
+        oldest = self._oldest()
+        for message in oldest:
+            if message in seen and message not in told:
+                told.add(message)
+                self._tell(message)
+        told.intersection_update(oldest)
+        seen.clear()
+        seen.update(oldest)
+        return bool(oldest)
 
     def _oldest(self) -> list[Message]:
         if self.receiver is None:

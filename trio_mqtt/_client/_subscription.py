@@ -362,6 +362,7 @@ class _Loop:
             if not message._guarded and buffer.in_hand.pop(message, message) is None:
                 message._guarded = None  # a `with` would come too late
                 subscription._deliveries.accept(message)
+            message = None  # it may be large, and the next one may be long in coming
         # As Pacer does. The checkpoint comes first and the message is taken after it: the other
         # order would lose messages to cancellation.
         self._calls += 1
