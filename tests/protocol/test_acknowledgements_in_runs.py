@@ -184,7 +184,7 @@ def test_a_run_says_whether_its_messages_were_accepted(code: ReasonCode) -> None
     messages = [wire.publish(1) for _ in range(3)]
     run = AcknowledgementRun(PubAck(1, code), [message.packet_id for message in messages])
     _, over = wire.connection.sender.on_acknowledgements(run)
-    assert over.is_accepted is not code.is_failure
+    assert over.is_accepted is (not code.is_failure)
 
 
 def test_where_none_is_taken_there_is_nothing_to_send() -> None:

@@ -129,6 +129,14 @@ def test_what_is_asked_for_stands_before_what_was_added_later() -> None:
     assert b"".join(output.take()) == b"123"
 
 
+def test_what_is_asked_for_is_sent_before_the_end() -> None:
+    output = Output()
+    output.ask_for_more(lambda: output.append(b"1"))
+    output.close()
+    output.append(b"2")
+    assert b"".join(output.take()) == b"1"
+
+
 def test_what_is_asked_for_was_not_written_either() -> None:
     output = Output()
     settled = IncomingMessage("t", b"", QoS.AT_LEAST_ONCE, packet_id=1)
