@@ -12,17 +12,15 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-from collections import deque
 from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import trio
-from trio.lowlevel import checkpoint, checkpoint_if_cancelled
 
 from benchmarks import report
 from benchmarks.clients.bare import READ, parse
-from benchmarks.clients.bare_trio import MOST_CALLS, Message
+from benchmarks.clients.bare_trio import Message, Messages, objects
 from benchmarks.jobs import Job
 from benchmarks.wire import publish_stream
 from trio_mqtt import MQTT_5
@@ -43,29 +41,18 @@ def _pairs(chunk: bytes) -> list[Pair]:
 
 
 def _objects(chunk: bytes) -> list[Message]:
-    return [
-        Message(topic, payload, 0, False, False, 0, b"")  # noqa: FBT003 - faster so
-        for topic, payload in parse(chunk)[0]
-    ]
+    return objects(_pairs(chunk))
 
 
-class _Messages(Generic[T]):
-    """What is in chunks, as an asynchronous iterator."""
+class _Parsed(Messages[T]):
+    """What is in chunks, with a cancellation point each."""
 
     def __init__(self, made: Callable[[bytes], list[T]], chunks: Sequence[bytes]) -> None:
-        self.arrived: deque[T] = deque()
+        super().__init__()
         self._made = made
         self._chunks = iter(chunks)
 
-    def __aiter__(self) -> _Messages[T]:
-        return self
-
-    async def __anext__(self) -> T:
-        if not self.arrived:
-            self.fill()
-        return self.arrived.popleft()
-
-    def fill(self) -> None:
+    async def more(self) -> None:
         """Parse one more.
 
         Raises:
@@ -77,20 +64,12 @@ class _Messages(Generic[T]):
         raise StopAsyncIteration
 
 
-class _CancellableMessages(_Messages[T]):
-    """The same, with a cancellation point each, and a scheduling point for every 64."""
-
-    _calls = 0
+class _Unstoppable(_Parsed[T]):
+    """The same without cancellation points."""
 
     async def __anext__(self) -> T:
-        self._calls += 1
-        if self._calls < MOST_CALLS:
-            await checkpoint_if_cancelled()
-        else:
-            await checkpoint()
-            self._calls = 0
-        if not self.arrived:
-            self.fill()
+        while not self.arrived:
+            await self.more()
         return self.arrived.popleft()
 
 
@@ -99,7 +78,7 @@ async def _parse(chunks: Sequence[bytes]) -> int:
 
 
 async def _take(
-    messages: Callable[[Sequence[bytes]], _Messages[Pair] | _Messages[Message]],
+    messages: Callable[[Sequence[bytes]], _Parsed[Pair] | _Parsed[Message]],
     chunks: Sequence[bytes],
 ) -> int:
     count = 0
@@ -110,9 +89,9 @@ async def _take(
 
 STEPS: Final[Mapping[str, Callable[[Sequence[bytes]], Awaitable[int]]]] = {
     "a list of pairs for each read": _parse,
-    "taken by `async for`": partial(_take, partial(_Messages, _pairs)),
-    "a cancellation point each": partial(_take, partial(_CancellableMessages, _pairs)),
-    "an object each": partial(_take, partial(_CancellableMessages, _objects)),
+    "taken by `async for`": partial(_take, partial(_Unstoppable, _pairs)),
+    "a cancellation point each": partial(_take, partial(_Parsed, _pairs)),
+    "an object each": partial(_take, partial(_Parsed, _objects)),
 }
 """By what each adds to the one before."""
 

@@ -7,9 +7,10 @@ point for every 64. Nothing is checked, routed or acknowledged, and nothing else
 
 from __future__ import annotations
 
+import abc
 from collections import deque
 from time import perf_counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 import attrs
 import trio
@@ -19,10 +20,14 @@ from benchmarks.clients import subscribed
 from benchmarks.clients.bare import CONNECT, READ, SUBACK, parse, subscribe
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from benchmarks.clients import Work
     from benchmarks.jobs import Job
 
-MOST_CALLS: Final = 64
+T = TypeVar("T")
+
+_MOST_CALLS: Final = 64
 
 
 @attrs.define(eq=False)
@@ -38,45 +43,71 @@ class Message:
     properties: bytes
 
 
-class _Messages:
-    """What arrives, as an asynchronous iterator."""
+def objects(pairs: Iterable[tuple[str, bytes]]) -> list[Message]:
+    """An object of each message."""
+    return [
+        Message(topic, payload, 0, False, False, 0, b"")  # noqa: FBT003 - faster so
+        for topic, payload in pairs
+    ]
+
+
+class Messages(abc.ABC, Generic[T]):
+    """An asynchronous iterator with a cancellation point each.
+
+    Attributes:
+        arrived: what is there to be taken.
+    """
+
+    def __init__(self) -> None:
+        self.arrived: deque[T] = deque()
+        self._calls = 0
+
+    def __aiter__(self) -> Messages[T]:
+        """Itself."""
+        return self
+
+    async def __anext__(self) -> T:
+        """The next message; cancelled, it has taken none."""
+        self._calls += 1
+        if self._calls < _MOST_CALLS:
+            await checkpoint_if_cancelled()
+        else:
+            await checkpoint()
+            self._calls = 0
+        while not self.arrived:
+            await self.more()
+        return self.arrived.popleft()
+
+    @abc.abstractmethod
+    async def more(self) -> None:
+        """Called when nothing is left."""
+
+
+class _Received(Messages[Message]):
+    """What arrives at a socket."""
 
     def __init__(self, stream: trio.SocketStream, rest: bytes) -> None:
+        super().__init__()
         self._stream = stream
         self._rest = rest
-        self._arrived: deque[Message] = deque()
         self._some = trio.lowlevel.ParkingLot()
         self._none = trio.lowlevel.ParkingLot()
-        self._calls = 0
 
     async def read(self) -> None:
         """Read and parse, until it is cancelled."""
         data = self._rest
         while True:
             pairs, position = parse(data)
-            self._arrived += [
-                Message(topic, payload, 0, False, False, 0, b"")  # noqa: FBT003 - faster so
-                for topic, payload in pairs
-            ]
+            self.arrived += objects(pairs)
             self._some.unpark_all()
-            while self._arrived:
+            while self.arrived:
                 await self._none.park()
             data = data[position:] + await self._stream.receive_some(READ)
 
-    def __aiter__(self) -> _Messages:
-        return self
-
-    async def __anext__(self) -> Message:
-        self._calls += 1
-        if self._calls < MOST_CALLS:
-            await checkpoint_if_cancelled()
-        else:
-            await checkpoint()
-            self._calls = 0
-        while not self._arrived:
-            self._none.unpark_all()
-            await self._some.park()
-        return self._arrived.popleft()
+    async def more(self) -> None:
+        """Have it read."""
+        self._none.unpark_all()
+        await self._some.park()
 
 
 async def _receive(job: Job) -> float:
@@ -90,7 +121,7 @@ async def _receive(job: Job) -> float:
         while len(rest) < SUBACK:
             rest += await stream.receive_some(READ)
         start = subscribed(job, start)
-        messages = _Messages(stream, rest[SUBACK:])
+        messages = _Received(stream, rest[SUBACK:])
         nursery.start_soon(messages.read)
         count = 0
         async for _ in messages:
